@@ -1,0 +1,354 @@
+"""Every setting of a run, once: its name, type, default, bounds and meaning.
+
+The command line, `config.json`, the parameters in MLflow and the configuration hash are all made
+from the dataclasses below. A setting is known by its dotted name, such as ``training.lr``; a few
+also by a short one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from spectral_mlflow.errors import UserError
+
+FORMAT_VERSION = 1
+
+SHORT_NAMES = {
+    "model": "model.type",
+    "steps": "training.steps",
+    "seed": "training.seed",
+    "lr": "training.lr",
+    "batch_size": "training.batch_size",
+    "dataset": "dataset.name",
+    "device": "runtime.device",
+}
+
+Component = Literal["wave", "standard"]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+_frozen = dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+
+
+def _set(config: object, **values: object) -> None:
+    """Fill in what follows from other settings (the dataclasses are frozen to everybody else)."""
+    for name, value in values.items():
+        object.__setattr__(config, name, value)
+
+
+@_frozen
+class ModelConfig:
+    """The network. ``type`` chooses all three layers; each may also be set alone."""
+
+    type: Annotated[Component, Field(description="all wave layers or all standard ones")] = "wave"
+    embedding: Annotated[Component | None, Field(description="token embedding; default: as type")] = None
+    attention: Annotated[Component | None, Field(description="attention; default: as type")] = None
+    feedforward: Annotated[Component | None, Field(description="feed-forward; default: as type")] = None
+    d_model: Annotated[Positive, Field(description="width D of the residual stream")] = 128
+    num_layers: Annotated[Positive, Field(description="number of blocks")] = 4
+    num_heads: Annotated[Positive, Field(description="attention heads; must divide d_model")] = 4
+    block_size: Annotated[Positive, Field(description="context length T in tokens")] = 128
+    num_waves: Annotated[
+        Positive | None, Field(description="waves W of a token and of a head; default: half the head size")
+    ] = None
+    num_harmonics: Annotated[Positive, Field(description="harmonics H of a wave")] = 4
+    wave_ratio: Annotated[
+        float, Field(gt=0, lt=1, description="initial share r of the wave in the embedding")
+    ] = 0.5
+    pure_wave: Annotated[bool, Field(description="embedding from waves alone, without lookup (r = 1)")] = False
+    dropout: Annotated[float, Field(ge=0, lt=1, description="dropout on embedding and residual branches")] = 0.0
+    match_parameters: Annotated[
+        bool, Field(description="size the standard feed-forward so that both models have equal parameter counts")
+    ] = False
+
+    def __post_init__(self) -> None:
+        if self.d_model % self.num_heads:
+            raise ValueError(
+                f"d_model: given {self.d_model}, which num_heads={self.num_heads} does not divide; "
+                f"allowed: a multiple of {self.num_heads}, such as {-(-self.d_model // self.num_heads) * self.num_heads}"
+            )
+        _set(
+            self,
+            embedding=self.embedding or self.type,
+            attention=self.attention or self.type,
+            feedforward=self.feedforward or self.type,
+            num_waves=self.num_waves or max(1, self.d_model // self.num_heads // 2),
+        )
+
+    def of_type(self, kind: Component) -> ModelConfig:
+        """The same sizes with all three layers of one kind."""
+        return replace(self, type=kind, embedding=None, attention=None, feedforward=None)
+
+
+@_frozen
+class TrainingConfig:
+    """How the model is trained: optimizer, loss, schedule, length and seed."""
+
+    steps: Annotated[Positive, Field(description="optimizer steps")] = 1000
+    batch_size: Annotated[Positive, Field(description="windows in a batch")] = 16
+    optimizer: Annotated[Literal["AdamW", "RGD"], Field(description="AdamW, or resonant gradient descent")] = "AdamW"
+    lr: Annotated[float, Field(gt=0, allow_inf_nan=False, description="peak learning rate")] = 1e-3
+    min_lr_ratio: Annotated[Fraction, Field(description="last learning rate over the peak one")] = 0.1
+    warmup_steps: Annotated[Count, Field(description="steps of linear warm-up, then cosine")] = 30
+    weight_decay: Annotated[Rate, Field(description="on matrices of the network only")] = 0.1
+    grad_clip: Annotated[Rate, Field(description="largest gradient norm; 0 turns clipping off")] = 1.0
+    rgd_strength: Annotated[Fraction, Field(description="RGD: depth of the resonance gate")] = 0.3
+    rgd_warmup: Annotated[Count, Field(description="RGD: steps until the gate has its full depth")] = 100
+    rgd_preserve_norm: Annotated[bool, Field(description="RGD: keep the norm of the Adam update")] = True
+    loss: Annotated[Literal["CE", "QFE"], Field(description="cross-entropy, or with spectral coherence")] = "CE"
+    qfe_lambda: Annotated[Rate, Field(description="QFE: weight of the coherence part")] = 0.1
+    seed: Annotated[Count, Field(description="seed of initialisation, data order and dropout")] = 0
+    early_stopping: Annotated[Count, Field(description="stop after so many evaluations without a better one; 0: never")] = 0
+    max_skipped: Annotated[Positive, Field(description="stop after so many steps in a row without a finite gradient")] = 10
+
+
+@_frozen
+class DatasetConfig:
+    """What the model is trained on."""
+
+    name: Annotated[
+        Literal["auto", "tinyshakespeare", "python-docs", "text"],
+        Field(description="auto takes tinyshakespeare if it can be had, else python-docs"),
+    ] = "auto"
+    path: Annotated[str | None, Field(description="dataset text: a text file, or a folder of .txt and .md files")] = None
+    tokenizer: Annotated[Literal["char", "bpe"], Field(description="characters, or byte pairs trained on the corpus")] = "char"
+    bpe_vocab_size: Annotated[int, Field(ge=257, description="bpe: number of tokens")] = 1024
+    train_split: Annotated[float, Field(gt=0, lt=1, description="share of the corpus that is trained on")] = 0.9
+    val_split: Annotated[float, Field(gt=0, lt=1, description="share that is held out, behind it")] = 0.1
+
+    def __post_init__(self) -> None:
+        if self.train_split + self.val_split > 1 + 1e-9:
+            raise ValueError(
+                f"train_split: given {self.train_split} beside val_split={self.val_split}; allowed: at most 1 together"
+            )
+        if self.name == "text" and not self.path:
+            raise ValueError("path: given nothing; dataset text needs the file or folder to read")
+        if self.path and self.name not in ("text", "auto"):
+            raise ValueError(f"path: given {self.path!r} with dataset {self.name}; only dataset text reads a path")
+        if self.path:
+            _set(self, name="text")
+
+
+@_frozen
+class RuntimeConfig:
+    """The machine. Not part of the configuration hash."""
+
+    device: Annotated[Literal["auto", "cpu", "cuda", "mps"], Field(description="auto takes the fastest there is")] = "auto"
+    threads: Annotated[Count, Field(description="CPU threads; 0: as torch decides")] = 0
+
+
+@_frozen
+class MonitoringConfig:
+    """What is written and where. Intervals are in steps. Not part of the configuration hash."""
+
+    experiments_dir: Annotated[
+        str, Field(min_length=1, description="folder of run directories, relative to SPECTRAL_HOME")
+    ] = "experiments"
+    log_interval: Annotated[Positive, Field(description="between lines of metrics")] = 1
+    eval_interval: Annotated[Positive, Field(description="between evaluations of the whole validation split")] = 100
+    checkpoint_interval: Annotated[Positive, Field(description="between checkpoints")] = 200
+    keep_last_n: Annotated[Positive, Field(description="checkpoints to keep besides the best")] = 3
+    viz_interval: Annotated[Positive, Field(description="between sets of plots")] = 250
+    sample_tokens: Annotated[Count, Field(description="length of a generated sample; 0: none")] = 300
+    code_snapshot: Annotated[bool, Field(description="keep the uncommitted changes beside the run")] = True
+    stores: Annotated[
+        tuple[Literal["mlflow"], ...], Field(description="where the companion mirrors the run; empty: nowhere")
+    ] = ("mlflow",)
+    tracking_uri: Annotated[
+        str | None, Field(description="MLflow store; default: MLFLOW_TRACKING_URI, else mlflow.db in SPECTRAL_HOME")
+    ] = None
+    mlflow_experiment: Annotated[str, Field(min_length=1, description="MLflow experiment to file the run under")] = "spectral"
+
+
+@_frozen
+class ExperimentConfig:
+    """All settings of one run."""
+
+    name: Annotated[
+        str | None, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$", description="name of the run; default: the model type")
+    ] = None
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+    dataset: DatasetConfig = dataclasses.field(default_factory=DatasetConfig)
+    runtime: RuntimeConfig = dataclasses.field(default_factory=RuntimeConfig)
+    monitoring: MonitoringConfig = dataclasses.field(default_factory=MonitoringConfig)
+
+    def __post_init__(self) -> None:
+        _set(self, name=self.name or self.model.type)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested dictionaries and lists, as JSON has them."""
+        return dict(_ADAPTER.dump_python(self, mode="json"))
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> ExperimentConfig:
+        """The configuration of nested dictionaries.
+
+        Raises:
+            UserError: an unknown setting, a wrong type or a value out of range.
+        """
+        for name in flatten(values):
+            _check_name(name)
+        try:
+            return _ADAPTER.validate_python(values)
+        except ValidationError as failure:
+            raise UserError(_one_line(failure)) from None
+
+    def hash(self) -> str:
+        """sha256 of the canonical JSON of what decides the result: model, training and dataset."""
+        values = self.to_dict()
+        decisive = {room: values[room] for room in ("model", "training", "dataset")}
+        canonical = json.dumps(decisive, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+_ADAPTER = TypeAdapter(ExperimentConfig)
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What the command line's help says of one setting."""
+
+    name: str
+    allowed: str
+    default: Any
+    help: str
+
+
+def settings(kind: type = ExperimentConfig, prefix: str = "") -> Iterator[Setting]:
+    """Every setting in the order of the dataclasses."""
+    schema = TypeAdapter(kind).json_schema()
+    definitions = schema.get("$defs", {})
+    for name, entry in schema["properties"].items():
+        if "$ref" in entry:
+            yield from _section(definitions, entry["$ref"], f"{name}.")
+        else:
+            yield _setting(prefix + name, entry)
+
+
+def _section(definitions: Mapping[str, Any], reference: str, prefix: str) -> Iterator[Setting]:
+    for name, entry in definitions[reference.rsplit("/", 1)[-1]]["properties"].items():
+        yield _setting(prefix + name, entry)
+
+
+def _setting(name: str, entry: Mapping[str, Any]) -> Setting:
+    shape = next((s for s in entry.get("anyOf", []) if s.get("type") != "null"), entry)
+    allowed = "|".join(map(str, shape["enum"])) if "enum" in shape else shape.get("type", "string")
+    return Setting(name, allowed, entry.get("default"), entry["description"])
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one dictionary of dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def build(overrides: Mapping[str, str], base: ExperimentConfig | None = None) -> ExperimentConfig:
+    """A configuration from the texts of a command line, on top of another one.
+
+    Args:
+        overrides: setting, by dotted or short name with dashes or underscores, to its text.
+        base: what is not overridden; default: the defaults.
+
+    Raises:
+        UserError: an unknown setting, a wrong type or a value out of range.
+    """
+    given = {full_name(name): text for name, text in overrides.items()}
+    base = base or ExperimentConfig()
+    values = base.to_dict()
+    if "model.type" in given:  # The layers follow the type again, unless they are given too.
+        values["model"] |= {"embedding": None, "attention": None, "feedforward": None}
+    if base.name == base.model.type:
+        values["name"] = None
+    for name, text in given.items():
+        *rooms, leaf = name.split(".")
+        place = values
+        for room in rooms:
+            place = place[room]
+        place[leaf] = _plain(name, text)
+    return ExperimentConfig.from_dict(values)
+
+
+def _plain(name: str, text: str) -> Any:
+    """A text as pydantic takes it: lists by commas, 'none' for an optional setting."""
+    if name == "monitoring.stores":
+        return [part for part in text.split(",") if part and part != "none"]
+    return None if text.lower() in ("none", "null") else text
+
+
+def full_name(name: str) -> str:
+    """The dotted name of a setting that was given in any accepted spelling.
+
+    Raises:
+        UserError: there is no such setting; the message names the closest one.
+    """
+    name = name.lstrip("-").replace("-", "_")
+    name = SHORT_NAMES.get(name, name)
+    _check_name(name)
+    return name
+
+
+def _check_name(name: str) -> None:
+    known = [setting.name for setting in settings()]
+    if name in known:
+        return
+    leaves = {known_name.rsplit(".", 1)[-1]: known_name for known_name in known}
+    close = difflib.get_close_matches(name, [*known, *SHORT_NAMES], n=1, cutoff=0.5) or [
+        leaves[leaf] for leaf in difflib.get_close_matches(name.rsplit(".", 1)[-1], leaves, n=1)
+    ]
+    hint = f"; did you mean {close[0]}?" if close else ""
+    raise UserError(f"unknown setting {name}{hint} (all settings: spectral train --help)")
+
+
+def _one_line(failure: ValidationError) -> str:
+    error = failure.errors()[0]
+    place = ".".join(str(part) for part in error["loc"] if isinstance(part, str) and not part.startswith("function-"))
+    if error["type"] == "value_error":  # Raised by a __post_init__ above: it says all but the section.
+        section = f"{place}." if place else ""
+        return f"{section}{error['ctx']['error']}"
+    allowed = error["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+    return f"{place}: given {error['input']!r}; allowed: {allowed}"
+
+
+def load(path: Path) -> ExperimentConfig:
+    """The configuration that a run wrote as `config.json`, or one of the same form by hand.
+
+    Raises:
+        UserError: no such file, not JSON, or settings that do not exist.
+    """
+    try:
+        values = json.loads(path.read_text())
+    except OSError as failure:
+        raise UserError(f"--config: {path} cannot be read ({failure.strerror}); give the config.json of a run") from None
+    except ValueError as failure:
+        raise UserError(f"--config: {path} is not JSON ({failure}); give the config.json of a run") from None
+    return ExperimentConfig.from_dict(values.get("config", values))
+
+
+def without_password(uri: str) -> str:
+    """A store's URI as it may stand in files and logs."""
+    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", uri)
+
+
+def home() -> Path:
+    """Where `experiments/` and the default store live: SPECTRAL_HOME, else the current folder."""
+    return Path(os.environ.get("SPECTRAL_HOME", ".")).absolute()
