@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import hashlib
 import json
 import os
@@ -41,7 +42,7 @@ Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
-_frozen = dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+_STRICT = ConfigDict(extra="forbid")
 
 
 def _set(config: object, **values: object) -> None:
@@ -50,7 +51,7 @@ def _set(config: object, **values: object) -> None:
         object.__setattr__(config, name, value)
 
 
-@_frozen
+@dataclass(frozen=True, config=_STRICT)
 class ModelConfig:
     """The network. ``type`` chooses all three layers; each may also be set alone."""
 
@@ -66,9 +67,7 @@ class ModelConfig:
         Positive | None, Field(description="waves W of a token and of a head; default: half the head size")
     ] = None
     num_harmonics: Annotated[Positive, Field(description="harmonics H of a wave")] = 4
-    wave_ratio: Annotated[
-        float, Field(gt=0, lt=1, description="initial share r of the wave in the embedding")
-    ] = 0.5
+    wave_ratio: Annotated[float, Field(gt=0, lt=1, description="initial share r of the wave in the embedding")] = 0.5
     pure_wave: Annotated[bool, Field(description="embedding from waves alone, without lookup (r = 1)")] = False
     dropout: Annotated[float, Field(ge=0, lt=1, description="dropout on embedding and residual branches")] = 0.0
     match_parameters: Annotated[
@@ -79,7 +78,7 @@ class ModelConfig:
         if self.d_model % self.num_heads:
             raise ValueError(
                 f"d_model: given {self.d_model}, which num_heads={self.num_heads} does not divide; "
-                f"allowed: a multiple of {self.num_heads}, such as {-(-self.d_model // self.num_heads) * self.num_heads}"
+                f"allowed: a multiple, such as {-(-self.d_model // self.num_heads) * self.num_heads}"
             )
         _set(
             self,
@@ -94,7 +93,7 @@ class ModelConfig:
         return replace(self, type=kind, embedding=None, attention=None, feedforward=None)
 
 
-@_frozen
+@dataclass(frozen=True, config=_STRICT)
 class TrainingConfig:
     """How the model is trained: optimizer, loss, schedule, length and seed."""
 
@@ -111,12 +110,16 @@ class TrainingConfig:
     rgd_preserve_norm: Annotated[bool, Field(description="RGD: keep the norm of the Adam update")] = True
     loss: Annotated[Literal["CE", "QFE"], Field(description="cross-entropy, or with spectral coherence")] = "CE"
     qfe_lambda: Annotated[Rate, Field(description="QFE: weight of the coherence part")] = 0.1
-    seed: Annotated[Count, Field(description="seed of initialisation, data order and dropout")] = 0
-    early_stopping: Annotated[Count, Field(description="stop after so many evaluations without a better one; 0: never")] = 0
-    max_skipped: Annotated[Positive, Field(description="stop after so many steps in a row without a finite gradient")] = 10
+    seed: Annotated[int, Field(ge=0, lt=2**63, description="seed of initialisation, data order and dropout")] = 0
+    early_stopping: Annotated[
+        Count, Field(description="stop after so many evaluations without a better one; 0: never")
+    ] = 0
+    max_skipped: Annotated[
+        Positive, Field(description="stop after so many steps in a row without a finite gradient")
+    ] = 10
 
 
-@_frozen
+@dataclass(frozen=True, config=_STRICT)
 class DatasetConfig:
     """What the model is trained on."""
 
@@ -124,8 +127,12 @@ class DatasetConfig:
         Literal["auto", "tinyshakespeare", "python-docs", "text"],
         Field(description="auto takes tinyshakespeare if it can be had, else python-docs"),
     ] = "auto"
-    path: Annotated[str | None, Field(description="dataset text: a text file, or a folder of .txt and .md files")] = None
-    tokenizer: Annotated[Literal["char", "bpe"], Field(description="characters, or byte pairs trained on the corpus")] = "char"
+    path: Annotated[str | None, Field(description="dataset text: a text file, or a folder of .txt and .md files")] = (
+        None
+    )
+    tokenizer: Annotated[
+        Literal["char", "bpe"], Field(description="characters, or byte pairs trained on the corpus")
+    ] = "char"
     bpe_vocab_size: Annotated[int, Field(ge=257, description="bpe: number of tokens")] = 1024
     train_split: Annotated[float, Field(gt=0, lt=1, description="share of the corpus that is trained on")] = 0.9
     val_split: Annotated[float, Field(gt=0, lt=1, description="share that is held out, behind it")] = 0.1
@@ -143,15 +150,17 @@ class DatasetConfig:
             _set(self, name="text")
 
 
-@_frozen
+@dataclass(frozen=True, config=_STRICT)
 class RuntimeConfig:
     """The machine. Not part of the configuration hash."""
 
-    device: Annotated[Literal["auto", "cpu", "cuda", "mps"], Field(description="auto takes the fastest there is")] = "auto"
+    device: Annotated[Literal["auto", "cpu", "cuda", "mps"], Field(description="auto takes the fastest there is")] = (
+        "auto"
+    )
     threads: Annotated[Count, Field(description="CPU threads; 0: as torch decides")] = 0
 
 
-@_frozen
+@dataclass(frozen=True, config=_STRICT)
 class MonitoringConfig:
     """What is written and where. Intervals are in steps. Not part of the configuration hash."""
 
@@ -171,15 +180,18 @@ class MonitoringConfig:
     tracking_uri: Annotated[
         str | None, Field(description="MLflow store; default: MLFLOW_TRACKING_URI, else mlflow.db in SPECTRAL_HOME")
     ] = None
-    mlflow_experiment: Annotated[str, Field(min_length=1, description="MLflow experiment to file the run under")] = "spectral"
+    mlflow_experiment: Annotated[str, Field(min_length=1, description="MLflow experiment to file the run under")] = (
+        "spectral"
+    )
 
 
-@_frozen
+@dataclass(frozen=True, config=_STRICT)
 class ExperimentConfig:
     """All settings of one run."""
 
     name: Annotated[
-        str | None, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$", description="name of the run; default: the model type")
+        str | None,
+        Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$", description="name of the run; default: the model type"),
     ] = None
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
@@ -229,15 +241,19 @@ class Setting:
     help: str
 
 
-def settings(kind: type = ExperimentConfig, prefix: str = "") -> Iterator[Setting]:
+@functools.cache
+def settings() -> tuple[Setting, ...]:
     """Every setting in the order of the dataclasses."""
-    schema = TypeAdapter(kind).json_schema()
-    definitions = schema.get("$defs", {})
+    return tuple(_settings())
+
+
+def _settings() -> Iterator[Setting]:
+    schema = _ADAPTER.json_schema()
     for name, entry in schema["properties"].items():
         if "$ref" in entry:
-            yield from _section(definitions, entry["$ref"], f"{name}.")
+            yield from _section(schema["$defs"], entry["$ref"], f"{name}.")
         else:
-            yield _setting(prefix + name, entry)
+            yield _setting(name, entry)
 
 
 def _section(definitions: Mapping[str, Any], reference: str, prefix: str) -> Iterator[Setting]:
@@ -338,7 +354,9 @@ def load(path: Path) -> ExperimentConfig:
     try:
         values = json.loads(path.read_text())
     except OSError as failure:
-        raise UserError(f"--config: {path} cannot be read ({failure.strerror}); give the config.json of a run") from None
+        raise UserError(
+            f"--config: {path} cannot be read ({failure.strerror}); give the config.json of a run"
+        ) from None
     except ValueError as failure:
         raise UserError(f"--config: {path} is not JSON ({failure}); give the config.json of a run") from None
     return ExperimentConfig.from_dict(values.get("config", values))

@@ -45,7 +45,7 @@ def encode(record: Mapping[str, Any]) -> bytes:
     try:
         text = json.dumps(record, allow_nan=False)
     except ValueError:
-        text = json.dumps(_without_non_finite(record), allow_nan=False)
+        text = json.dumps(without_non_finite(record), allow_nan=False)
     return text.encode() + b"\n"
 
 
@@ -58,18 +58,50 @@ def decode(line: bytes) -> Record:
     record = json.loads(line)
     if not isinstance(record, dict):
         raise ValueError("not a JSON object")
-    for name, text in record.pop(INVALID, {}).items():
-        record[name] = float(text)
+    return with_non_finite(record)
+
+
+def without_non_finite(record: Mapping[str, Any]) -> Record:
+    """A copy that is JSON: NaN and infinities are null, and the entry ``invalid`` has their places and true values.
+
+    The place of an entry of the record is its name, that of a value further down a JSON pointer (RFC 6901).
+    """
+    invalid: dict[str, str] = {}
+    finite: Record = _finite(record, "", invalid)
+    return {**finite, INVALID: invalid} if invalid else finite
+
+
+def with_non_finite(record: Record) -> Record:
+    """The record that `without_non_finite` was given."""
+    for place, text in record.pop(INVALID, {}).items():
+        *folders, leaf = _path(place)
+        target: Any = record
+        for name in folders:
+            target = target[int(name) if isinstance(target, list) else name]
+        target[int(leaf) if isinstance(target, list) else leaf] = float(text)
     return record
 
 
-def _without_non_finite(record: Mapping[str, Any]) -> Record:
-    invalid = {
-        name: str(value)
-        for name, value in record.items()
-        if isinstance(value, float) and not math.isfinite(value)
-    }
-    return {**record, **dict.fromkeys(invalid), INVALID: invalid}
+def _finite(value: Any, pointer: str, invalid: dict[str, str]) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(item, f"{pointer}/{_escaped(str(name))}", invalid) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item, f"{pointer}/{index}", invalid) for index, item in enumerate(value)]
+    if isinstance(value, float) and not math.isfinite(value):
+        path = _path(pointer)
+        invalid[pointer if len(path) > 1 or path[0].startswith("/") else path[0]] = str(value)
+        return None
+    return value
+
+
+def _path(place: str) -> list[str]:
+    if not place.startswith("/"):
+        return [place]
+    return [part.replace("~1", "/").replace("~0", "~") for part in place.split("/")[1:]]
+
+
+def _escaped(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")
 
 
 class Journal:

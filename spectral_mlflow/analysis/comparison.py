@@ -1,0 +1,246 @@
+"""Runs as variants (one configuration over its seeds), and the wave model beside the standard one.
+
+Two variants are compared only where their losses mean the same: same data, same tokens, same
+budget, same skeleton. Everything else that differs between them is told with the result.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from spectral_mlflow import config
+from spectral_mlflow.analysis.statistics import Estimate, Outcome, estimate, paired_difference, verdict
+
+LOSS = "metrics.best_val_loss"
+COMPONENTS = ("embedding", "attention", "feedforward")
+
+MUST_MATCH = (
+    "dataset.sha256",
+    "dataset.tokenizer",
+    "dataset.train_split",
+    "dataset.val_split",
+    "model.vocab_size",
+    "model.block_size",
+    "model.d_model",
+    "model.num_layers",
+    "model.num_heads",
+    "training.steps",
+    "training.batch_size",
+)
+
+# What makes the two models two: no reader needs to be told that it differs.
+SUBJECT = (
+    "model.type",
+    *(f"model.{component}" for component in COMPONENTS),
+    "model.num_waves",
+    "model.num_harmonics",
+    "model.wave_ratio",
+    "model.pure_wave",
+    "model.match_parameters",
+    "model.num_parameters",
+)
+
+# The hash says what the text was; its name and place may differ between machines.
+_INCIDENTAL = ("training.seed", "training.max_skipped", "dataset.name", "dataset.path")
+_SETTINGS = (
+    *(s.name for s in config.settings() if s.name.split(".")[0] in ("model", "training", "dataset")),
+    "dataset.sha256",
+    "dataset.num_tokens",
+    "model.vocab_size",
+    "model.num_parameters",
+)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One configuration and the finished runs of it, one a seed.
+
+    Attributes:
+        model: "wave", "standard", or which layers are which.
+        settings: what decides the result, without the seed.
+        runs: seed to run id.
+        losses: seed to the best validation loss, nats a token.
+    """
+
+    model: str
+    settings: Mapping[str, Any]
+    runs: Mapping[int, str]
+    losses: Mapping[int, float]
+
+    @cached_property
+    def loss(self) -> Estimate:
+        """Best validation loss over the seeds."""
+        return estimate(list(self.losses.values()))
+
+    @cached_property
+    def perplexity(self) -> Estimate:
+        """Exponential of the best validation loss of each seed, over the seeds."""
+        return estimate([math.exp(loss) for loss in self.losses.values()])
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A wave variant beside a standard one, paired by seed.
+
+    Attributes:
+        difference: wave minus standard, nats a token.
+        outcome: what the difference says of the wave model's loss.
+        seeds: the seeds that both have.
+        also_differ: further settings that differ, each with the wave's and the standard's value.
+    """
+
+    wave: Variant
+    standard: Variant
+    difference: Estimate
+    outcome: Outcome
+    seeds: tuple[int, ...]
+    also_differ: tuple[tuple[str, Any, Any], ...]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why two variants are not compared."""
+
+    wave: Variant
+    standard: Variant
+    reason: str
+
+
+def model_label(settings: Mapping[str, Any]) -> str:
+    """What kind of model a run trained: all layers alike, or which layer is which."""
+    kinds = [settings.get(f"model.{component}") for component in COMPONENTS]
+    if None in kinds:
+        return str(settings.get("model.type") or "unknown")
+    if len(set(kinds)) == 1:
+        return str(kinds[0])
+    return "mixed: " + ", ".join(f"{kind} {component}" for kind, component in zip(kinds, COMPONENTS, strict=True))
+
+
+def settings_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run (one row of `load_runs`) that were recorded."""
+    values = {name: row.get(f"params.{name}") for name in _SETTINGS}
+    return {name: value for name, value in values.items() if not _missing(value)}
+
+
+def finished(runs: pd.DataFrame) -> list[dict[str, Any]]:
+    """The runs that count as results: finished, with a seed and a finite best validation loss."""
+    rows = runs.to_dict("records")
+    return [{str(k): v for k, v in row.items()} for row in rows if row["status"] == "FINISHED" and has_result(row)]
+
+
+def has_result(row: Mapping[Any, Any]) -> bool:
+    """Whether a run has a seed and a finite best validation loss."""
+    seed, loss = row.get("params.training.seed"), row.get(LOSS)
+    return not _missing(seed) and not _missing(loss) and math.isfinite(float(loss or 0.0))
+
+
+def variants(runs: pd.DataFrame) -> list[Variant]:
+    """Finished runs gathered by configuration; of a repeated seed the latest run counts."""
+    groups: dict[tuple[tuple[str, Any], ...], list[dict[str, Any]]] = {}
+    for row in sorted(finished(runs), key=lambda row: row["start_time"]):
+        groups.setdefault(tuple(_decisive(settings_of(row)).items()), []).append(row)
+    found = []
+    for settings, rows in groups.items():
+        by_seed = {int(row["params.training.seed"]): row for row in rows}
+        found.append(
+            Variant(
+                model_label(dict(settings)),
+                dict(settings),
+                {seed: str(row["run_id"]) for seed, row in sorted(by_seed.items())},
+                {seed: float(row[LOSS]) for seed, row in sorted(by_seed.items())},
+            )
+        )
+    return sorted(found, key=_rank)
+
+
+def compare(wave: Variant, standard: Variant) -> Comparison | Refusal:
+    """The difference in best validation loss, or the reason why there is none to speak of."""
+    reasons = [_mismatch(name, wave, standard) for name in MUST_MATCH]
+    if reason := "; ".join(filter(None, reasons)):
+        return Refusal(wave, standard, reason)
+    seeds = tuple(sorted(wave.losses.keys() & standard.losses.keys()))
+    if not seeds:
+        return Refusal(wave, standard, f"no seed in common: {_listed(wave.losses)} and {_listed(standard.losses)}")
+    difference = paired_difference(wave.losses, standard.losses)
+    names = sorted((wave.settings.keys() | standard.settings.keys()) - set(SUBJECT))
+    also_differ = tuple(
+        (name, wave.settings.get(name), standard.settings.get(name))
+        for name in names
+        if wave.settings.get(name) != standard.settings.get(name)
+    )
+    return Comparison(wave, standard, difference, verdict(difference), seeds, also_differ)
+
+
+def compare_all(found: Sequence[Variant]) -> tuple[list[Comparison], list[Refusal]]:
+    """Every all-wave variant beside every all-standard one, those that differ in the least first."""
+    results = [
+        compare(wave, standard)
+        for wave in found
+        if wave.model == "wave"
+        for standard in found
+        if standard.model == "standard"
+    ]
+    comparisons = [result for result in results if isinstance(result, Comparison)]
+    return (
+        sorted(comparisons, key=lambda result: (len(result.also_differ), -len(result.seeds))),
+        [result for result in results if isinstance(result, Refusal)],
+    )
+
+
+def distinguishing(found: Iterable[Variant]) -> dict[int, dict[str, Any]]:
+    """What tells variants of one model apart: position in the sequence to the settings that differ."""
+    found = list(found)
+    told: dict[int, dict[str, Any]] = {}
+    for position, variant in enumerate(found):
+        siblings = [other for other in found if other.model == variant.model]
+        names = sorted({name for other in siblings for name in other.settings})
+        told[position] = {
+            name: variant.settings.get(name)
+            for name in names
+            if any(other.settings.get(name) != variant.settings.get(name) for other in siblings)
+        }
+    return told
+
+
+def _decisive(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without the seed and without those that this model, optimizer and loss do not read."""
+    ignored = set(_INCIDENTAL)
+    kinds = {settings.get(f"model.{component}") for component in COMPONENTS}
+    if settings.get("model.embedding") == "standard":
+        ignored |= {"model.num_harmonics", "model.wave_ratio", "model.pure_wave"}
+    if kinds == {"standard"}:
+        ignored.add("model.num_waves")
+    if settings.get("model.feedforward") == "wave":
+        ignored.add("model.match_parameters")
+    if settings.get("training.optimizer") == "AdamW":
+        ignored |= {"training.rgd_strength", "training.rgd_warmup", "training.rgd_preserve_norm"}
+    if settings.get("training.loss") == "CE":
+        ignored.add("training.qfe_lambda")
+    return {name: value for name, value in settings.items() if name not in ignored}
+
+
+def _rank(variant: Variant) -> tuple[int, int]:
+    """Standard, wave, then the rest; the best supported first."""
+    order = ("standard", "wave")
+    return order.index(variant.model) if variant.model in order else len(order), -len(variant.losses)
+
+
+def _mismatch(name: str, wave: Variant, standard: Variant) -> str | None:
+    first, second = wave.settings.get(name), standard.settings.get(name)
+    if first is None or second is None:
+        return f"{name} was not recorded"
+    return None if first == second else f"{name} differs (wave {first}, standard {second})"
+
+
+def _listed(seeds: Iterable[int]) -> str:
+    return "seeds " + ", ".join(map(str, seeds))
+
+
+def _missing(value: object) -> bool:
+    return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))

@@ -1,0 +1,1 @@
+"""Corpora by name, tokenizers, splits, and batches that depend on nothing but seed and step."""

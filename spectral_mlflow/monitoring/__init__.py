@@ -1,0 +1,51 @@
+"""What watches a run and writes its directory. Names load on first use, so that reading a run needs no torch."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spectral_mlflow.monitoring.checkpoints import CheckpointManager
+    from spectral_mlflow.monitoring.configs import ConfigTracker
+    from spectral_mlflow.monitoring.directories import create_experiment_directory, generate_experiment_id
+    from spectral_mlflow.monitoring.metrics import MetricsLogger
+    from spectral_mlflow.monitoring.progress import Progress
+    from spectral_mlflow.monitoring.structured_log import StructuredLog
+    from spectral_mlflow.monitoring.tracker import ExperimentTracker
+    from spectral_mlflow.monitoring.visualizations import VisualizationManager
+    from spectral_mlflow.provenance import get_git_hash
+
+__all__ = [
+    "CheckpointManager",
+    "ConfigTracker",
+    "ExperimentTracker",
+    "MetricsLogger",
+    "Progress",
+    "StructuredLog",
+    "VisualizationManager",
+    "create_experiment_directory",
+    "generate_experiment_id",
+    "get_git_hash",
+]
+
+_HOMES = {
+    "CheckpointManager": "spectral_mlflow.monitoring.checkpoints",
+    "ConfigTracker": "spectral_mlflow.monitoring.configs",
+    "ExperimentTracker": "spectral_mlflow.monitoring.tracker",
+    "MetricsLogger": "spectral_mlflow.monitoring.metrics",
+    "Progress": "spectral_mlflow.monitoring.progress",
+    "StructuredLog": "spectral_mlflow.monitoring.structured_log",
+    "VisualizationManager": "spectral_mlflow.monitoring.visualizations",
+    "create_experiment_directory": "spectral_mlflow.monitoring.directories",
+    "generate_experiment_id": "spectral_mlflow.monitoring.directories",
+    "get_git_hash": "spectral_mlflow.provenance",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__} has no attribute {name}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,96 @@
+"""Finding run directories by whatever name a person has at hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from spectral_mlflow import journal
+from spectral_mlflow.errors import UserError
+
+
+def run_directories(base: Path) -> list[Path]:
+    """All run directories below a folder, oldest start first."""
+    found = [path.parent for path in base.glob("*/config.json")]
+    return sorted(found, key=lambda path: (_started(path), path.name))
+
+
+def _started(run_dir: Path) -> str:
+    first = next(journal.read(run_dir / "logs" / "events.jsonl"), None)
+    return str(first[0].get("timestamp", "")) if first else ""
+
+
+def find_run(name: str, base: Path) -> Path:
+    """The run directory that a name means.
+
+    Args:
+        name: a folder, an experiment id or a unique beginning of one, an MLflow run id, or ``latest``.
+        base: the folder of run directories.
+
+    Raises:
+        UserError: no run, or several, of that name.
+    """
+    as_folder = Path(name)
+    if (as_folder / "config.json").is_file():
+        return as_folder.resolve()
+    known = run_directories(base)
+    if name == "latest" and known:
+        return known[-1]
+    for matches in (
+        [path for path in known if path.name == name],
+        [path for path in known if path.name.startswith(name)],
+        [path for path in known if name in _store_run_ids(path)],
+    ):
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            some = ", ".join(path.name for path in matches[:3])
+            raise UserError(f"run {name!r} is the beginning of {len(matches)} runs ({some} ...); give more of the name")
+    raise UserError(
+        f"no run {name!r} in {base}; allowed: a run directory, an experiment id or its beginning, "
+        "an MLflow run id, or latest (spectral list shows them)"
+    )
+
+
+def _store_run_ids(run_dir: Path) -> Iterator[str]:
+    for path in (run_dir / "stores").glob("*.json"):
+        try:
+            yield json.loads(path.read_text())["run_id"]
+        except (OSError, ValueError, KeyError):
+            continue
+
+
+def run_lock(run_dir: Path) -> FileLock:
+    """The lock that the process which writes a run directory holds as long as it lives."""
+    return FileLock(run_dir / ".run.lock", timeout=0)
+
+
+def is_running(run_dir: Path) -> bool:
+    """Whether a living process of this machine writes the run directory."""
+    try:
+        with run_lock(run_dir):
+            return False
+    except Timeout:
+        return True
+
+
+def summary(run_dir: Path) -> dict[str, Any]:
+    """What a list of runs says of one: model, status, step and losses."""
+    config = json.loads((run_dir / "config.json").read_text())
+    events = journal.records(run_dir / "logs" / "events.jsonl")
+    lines = journal.records(run_dir / "logs" / "metrics.jsonl")
+    ends = [event["status"] for event in events if event["event"] == "end"]
+    best = [line["best_val_loss"] for line in lines if "best_val_loss" in line]
+    return {
+        "run": run_dir.name,
+        "model": config["model"].get("type"),
+        "status": "RUNNING" if is_running(run_dir) else (ends[-1] if ends else "KILLED"),
+        "step": lines[-1]["step"] if lines else 0,
+        "steps": config.get("training", {}).get("steps"),
+        "best_val_loss": best[-1] if best else None,
+        "started": events[0]["timestamp"] if events else None,
+    }

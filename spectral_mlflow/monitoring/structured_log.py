@@ -1,0 +1,176 @@
+"""The log for people: training.log."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import re
+import shutil
+import sys
+import weakref
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import datetime
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from types import MappingProxyType
+from typing import Self
+
+LARGEST_FILE = 100_000_000
+BACKUPS = 5
+
+_NO_FIELDS: Mapping[str, str] = MappingProxyType({})
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")  # All but the tab.
+
+
+class StructuredLog:
+    """Appends entries, each with the operating system when the call returns.
+
+    The form of an entry::
+
+        [2025-07-09 14:30:25.123] [INFO] [trainer] Training progress
+          - Epoch: 5/100, Batch: 25/50
+          - Losses: {loss: 0.45, coherence_loss: 0.12}
+
+    At 100 MB the file is rotated; the five files before it are kept, gzipped.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Callable[[], datetime] = datetime.now,
+        largest_file: int = LARGEST_FILE,
+        backups: int = BACKUPS,
+    ) -> None:
+        """Open or create the file.
+
+        Args:
+            path: the file; its folder must exist.
+            clock: the local time.
+            largest_file: bytes at which the file is rotated.
+            backups: rotated files to keep.
+
+        Raises:
+            OSError: the file cannot be opened.
+        """
+        self.path = path
+        self._clock = clock
+        self._handler = _GzippedRotation(path, largest_file, backups)
+        weakref.finalize(self, self._handler.close)  # For loops that never close it.
+
+    def entry(self, level: str, module: str, message: str, fields: Mapping[str, str] = _NO_FIELDS) -> None:
+        """Append one entry. Never raises for a disk that refuses: that is said once, on stderr.
+
+        Args:
+            level: such as INFO, WARNING, ERROR.
+            module: the part of the program that speaks.
+            message: one line; line ends in it, and in the fields, are escaped.
+            fields: what belongs to it, one line each.
+        """
+        time = self._clock().isoformat(" ", "milliseconds")
+        lines = [f"[{time}] [{_one_line(level)}] [{_one_line(module)}] {_one_line(message)}"]
+        lines += [f"  - {_one_line(key)}: {_one_line(value)}" for key, value in fields.items()]
+        self._handler.write("\n".join(lines))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._handler.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def training_fields(
+    *,
+    epoch: tuple[int, int] | None = None,
+    batch: tuple[int, int] | None = None,
+    files: tuple[int, int] | None = None,
+    losses: Mapping[str, float] = MappingProxyType({}),
+    gpu_gb: tuple[float, float] | None = None,
+    ram_gb: float | None = None,
+    eta_seconds: float | None = None,
+    samples: str | None = None,
+) -> dict[str, str]:
+    """The fields of a training progress entry, those that are given.
+
+    Args:
+        epoch: number of the epoch, and of all.
+        batch: number of the batch in the epoch, and of all.
+        files: files processed, and how many of them augmented.
+        losses: name to value.
+        gpu_gb: GPU memory used, and of all, in GB.
+        ram_gb: memory of the process in GB.
+        eta_seconds: time remaining.
+        samples: path of the samples saved.
+    """
+    places = [f"{name}: {at[0]}/{at[1]}" for name, at in (("Epoch", epoch), ("Batch", batch)) if at]
+    memory = [f"GPU {gpu_gb[0]:.2f}GB/{gpu_gb[1]:.2f}GB"] if gpu_gb else []
+    memory += [f"RAM: {ram_gb:.2f}GB"] if ram_gb is not None else []
+    first, _, rest = ", ".join(places).partition(": ")
+    fields = {
+        first: rest,
+        "Files processed": f"{files[0]} ({files[1]} augmented)" if files else "",
+        "Losses": "{" + ", ".join(f"{name}: {_short(value)}" for name, value in losses.items()) + "}" if losses else "",
+        "Memory": ", ".join(memory),
+        "ETA": "" if eta_seconds is None else duration(eta_seconds),
+        "Samples saved": samples or "",
+    }
+    return {key: text for key, text in fields.items() if text}
+
+
+def duration(seconds: float) -> str:
+    """A length of time as people say it: ``42s``, ``15min``, ``2h 15min``, ``3d 4h``."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds}s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes}min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours}h {minutes}min"
+    return f"{hours // 24}d {hours % 24}h"
+
+
+def _short(value: float) -> str:
+    """Two decimals; a value that they would hide as 0.00 keeps its size."""
+    return f"{value:.2e}" if 0 < abs(value) < 0.01 else f"{value:.2f}"
+
+
+def _one_line(text: str) -> str:
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
+
+
+class _GzippedRotation(RotatingFileHandler):
+    """The standard library's rotation, with compressed backups and one line about a disk that refuses."""
+
+    def __init__(self, path: Path, largest_file: int, backups: int) -> None:
+        super().__init__(path, maxBytes=largest_file, backupCount=backups, encoding="utf-8", errors="backslashreplace")
+        self.namer = lambda name: f"{name}.gz"
+        self.rotator = _compress
+        self._refused = False
+
+    def write(self, text: str) -> None:
+        """Append a text and a line end, rotating first where it would not fit."""
+        self.handle(logging.LogRecord("", logging.INFO, "", 0, text, None, None))
+
+    def close(self) -> None:
+        with suppress(OSError):  # A full disk refuses what is left in the buffer.
+            super().close()
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 - the standard library's name
+        if not self._refused:
+            print(f"{self.baseFilename}: {sys.exc_info()[1]}; log entries may be lost", file=sys.stderr)
+        self._refused = True
+
+
+def _compress(source: str, target: str) -> None:
+    unfinished = Path(f"{target}.tmp")
+    with Path(source).open("rb") as plain, gzip.open(unfinished, "wb", compresslevel=1) as packed:
+        shutil.copyfileobj(plain, packed)  # Level 1: training waits for it.
+    unfinished.replace(target)
+    Path(source).unlink()

@@ -1,0 +1,315 @@
+"""ExperimentTracker: the one object through which a training loop writes its run.
+
+It makes the run directory, keeps the journals, checkpoints, plots and samples in it, and starts the
+companion process that mirrors them into the stores. It never talks to a store itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import Timeout
+
+from spectral_mlflow import journal, provenance
+from spectral_mlflow.config import FORMAT_VERSION, ExperimentConfig, home, without_password
+from spectral_mlflow.errors import UserError
+from spectral_mlflow.journal import Journal
+from spectral_mlflow.monitoring.checkpoints import CheckpointManager
+from spectral_mlflow.monitoring.configs import ConfigTracker
+from spectral_mlflow.monitoring.directories import create_experiment_directory, generate_experiment_id
+from spectral_mlflow.monitoring.metrics import MetricsLogger
+from spectral_mlflow.monitoring.runs import run_lock
+from spectral_mlflow.monitoring.structured_log import StructuredLog
+from spectral_mlflow.monitoring.visualizations import VisualizationManager
+
+STATUSES = {"completed": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
+
+# Recomputed after a resume these must repeat to the last bit; a difference is worth an alert.
+REPEATABLE = ("loss", "objective", "coherence_loss", "val_loss", "learning_rate", "grad/norm", "wave_ratio")
+
+
+class ExperimentTracker:
+    """Writes one run: a directory on disk first, and through the companion the stores.
+
+    Call `start_experiment`, then `log_metrics` and its siblings from the loop, then `end_experiment`.
+    """
+
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        *,
+        run_dir: Path | None = None,
+        tracking_uri: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Make the run directory, or open an old one to continue it.
+
+        Args:
+            config: all settings; ``monitoring`` decides what is written and how often.
+            run_dir: the directory of a run to continue; default: a new one.
+            tracking_uri: where the companion sends the run; default: as the companion decides.
+            tags: further tags of the run in the stores.
+
+        Raises:
+            UserError: the directory cannot be written, or another process writes it.
+        """
+        self.config = config
+        self.resumed = run_dir is not None
+        if run_dir is None:
+            base = home() / config.monitoring.experiments_dir
+            run_dir = Path(create_experiment_directory(str(base), generate_experiment_id(config.name or "run"))["root"])
+        self.run_dir = run_dir
+        self.experiment_id = run_dir.name
+        self._tracking_uri = tracking_uri
+        self._tags = dict(tags or {})
+        self._lock = self._take_lock()
+        monitoring = config.monitoring
+        self.log = StructuredLog(run_dir / "logs" / "training.log")
+        self.metrics = MetricsLogger(str(run_dir / "logs"), monitoring.log_interval, log=self.log)
+        self._journaled = {line["step"]: line for line in self.metrics.load_metrics()} if self.resumed else {}
+        self._events = Journal(run_dir / "logs" / "events.jsonl")
+        self.checkpoints = CheckpointManager(
+            str(run_dir), monitoring.checkpoint_interval, monitoring.keep_last_n, on_damage=self._damaged
+        )
+        self.visualizations = VisualizationManager(str(run_dir / "visualizations"), monitoring.viz_interval)
+        self.configs = ConfigTracker(str(run_dir))
+        self._companion: subprocess.Popen[bytes] | None = None
+        self._samples: list[str] = []
+        self._plots: list[str] = []
+
+    def _take_lock(self) -> Any:
+        lock = run_lock(self.run_dir)
+        try:
+            lock.acquire()
+        except Timeout:
+            owner = [e for e, _ in journal.read(self.run_dir / "logs" / "events.jsonl") if "pid" in e][-1:]
+            who = f"process {owner[0]['pid']} on {owner[0]['host']}" if owner else "another process"
+            raise UserError(f"{self.run_dir} is being written by {who}; wait until it ends, or stop it") from None
+        return lock
+
+    # What a run tells of itself
+
+    def event(self, event: str, /, **fields: Any) -> None:
+        """Append one line to events.jsonl: what happened, for the stores and for whoever reads."""
+        self._events.append({"event": event, "timestamp": journal.now(), **fields})
+
+    def start_experiment(
+        self, model: torch.nn.Module | None = None, dataset_info: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write who, what and where; then start the companion."""
+        process = {"pid": os.getpid(), "host": socket.gethostname()}
+        if self.resumed:
+            self.event("resume", step=self.checkpoints_step(), **process)
+        else:
+            self.configs.save_config(self.config.to_dict(), model, dict(dataset_info or {}))
+            self.event(
+                "start",
+                format_version=FORMAT_VERSION,
+                experiment_id=self.experiment_id,
+                name=self.config.name,
+                stores=list(self.config.monitoring.stores),
+                tracking_uri=without_password(self._tracking_uri or ""),
+                mlflow_experiment=self.config.monitoring.mlflow_experiment,
+                mlflow_run_id=os.environ.get("MLFLOW_RUN_ID"),
+                tags=self._tags,
+                **process,
+            )
+            self.add_artifact(self.run_dir / "config.json", "config")
+            if self.config.monitoring.code_snapshot:
+                for path in provenance.snapshot(self.run_dir / "code_snapshot"):
+                    self.add_artifact(path, "code")
+        self.log.entry("INFO", "tracker", "Training resumed" if self.resumed else "Training started", {
+            "Experiment": self.experiment_id,
+            "Directory": str(self.run_dir),
+        })  # fmt: skip
+        self._start_companion()
+
+    def checkpoints_step(self) -> int:
+        """Step of the newest checkpoint, 0 without one."""
+        return max((record.step for record in self.checkpoints.list_checkpoints()), default=0)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int, epoch: float | None = None) -> None:
+        """Journal the metrics of one step, unless a resumed run computes again what the journal has."""
+        if epoch is not None:
+            metrics = {**metrics, "epoch": epoch}
+        known = self._journaled.pop(step, None)
+        if known is None:
+            self.metrics.log_metrics(step, dict(metrics))
+            return
+        changed = [name for name in REPEATABLE if name in metrics and not _same(known.get(name), metrics[name])]
+        if changed:
+            self.alert(step, "warning", "resume", f"step {step} computed again differs in {', '.join(changed)}",
+                       "was the number of threads, the version of torch or the machine another one?")  # fmt: skip
+
+    def alert(self, step: int, severity: str, kind: str, message: str, advice: str) -> None:
+        """Something a person should look at: journaled, logged, and shown by the stores."""
+        self.event("alert", step=step, severity=severity, kind=kind, message=message, advice=advice)
+        self.log.entry("WARNING", kind, message, {"Advice": advice})
+
+    def save_checkpoint(
+        self,
+        model: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scheduler: Any = None,
+        step: int = 0,
+        metrics: Mapping[str, float] | None = None,
+        *,
+        loss_history: list[float] | None = None,
+        state: Mapping[str, Any] | None = None,
+        best: bool = False,
+    ) -> str:
+        """Save a checkpoint and make the journals as durable as it is.
+
+        Returns:
+            Path of the file; empty when the disk had no room, which is then in the log.
+        """
+        path = self.checkpoints.save_checkpoint(
+            step, model, optimizer, loss_history or [], self.config.to_dict(),
+            scheduler=scheduler, state=dict(state or {}), metrics=dict(metrics or {}), best=best,
+        )  # fmt: skip
+        if not path:
+            self.alert(step, "critical", "checkpoint", f"checkpoint of step {step} skipped: no room on the disk",
+                       "free some space; earlier checkpoints are whole")  # fmt: skip
+            return path
+        self.metrics.sync()
+        self.event("checkpoint", step=step, path=self._relative(Path(path)), bytes=Path(path).stat().st_size,
+                   best=best, metrics=dict(metrics or {}))  # fmt: skip
+        self._events.sync()
+        return path
+
+    def save_plots(self, step: int, model: torch.nn.Module, loss_history: list[float]) -> None:
+        """Draw the plots of this step; one that fails is in the log and stops nothing."""
+        columns: dict[str, list[Any]] = {}
+        for line in self.metrics.load_metrics():
+            for name, value in line.items():
+                if isinstance(value, (int, float)) and name != "step":
+                    columns.setdefault(name, []).append((line["step"], value))
+        drawn = [
+            *self.visualizations.generate_training_plots(step, loss_history, columns),
+            *self.visualizations.generate_model_plots(step, model),
+        ]
+        for path in map(Path, drawn):
+            self._plots.append(self._relative(path))
+            self.add_artifact(path, "plot", step)
+
+    def log_sample(self, step: int, text: str) -> Path:
+        """Keep a generated sample."""
+        path = self.run_dir / "samples" / f"sample_step_{step}.txt"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        self._samples.append(text)
+        self.event("sample", step=step, path=self._relative(path), text=text)
+        return path
+
+    def last_sample(self) -> str:
+        """The newest sample, empty without one."""
+        return self._samples[-1] if self._samples else ""
+
+    def add_artifact(self, path: Path, kind: str = "file", step: int | None = None) -> None:
+        """Have a file of the run directory sent to the stores."""
+        self.event("artifact", path=self._relative(path), kind=kind, step=step)
+
+    def _relative(self, path: Path) -> str:
+        return path.resolve().relative_to(self.run_dir.resolve()).as_posix()
+
+    def _damaged(self, path: str, reason: str) -> None:
+        self.event("alert", step=None, severity="critical", kind="checkpoint", message=f"{path}: {reason}",
+                   advice="the checkpoint before it is used")  # fmt: skip
+
+    # The end
+
+    def save_results(self, final_metrics: Mapping[str, float], **further: Any) -> None:
+        """Write results.json."""
+        best = self.checkpoints.best_path()
+        self.configs.save_results(
+            dict(final_metrics),
+            best_checkpoint=best,
+            generation_samples=self._samples,
+            plots=self._plots,
+            checkpoints={"best": best, "final": self.checkpoints.latest_path()},
+            **further,
+        )
+        self.add_artifact(self.run_dir / "results.json", "results")
+
+    def end_experiment(
+        self, status: str = "completed", error: str | BaseException | None = None, *, step: int | None = None
+    ) -> None:
+        """Say how the run ended and let go of the directory.
+
+        Args:
+            status: completed, failed or killed.
+            error: what went wrong, a text or an exception.
+            step: the last step.
+        """
+        if isinstance(error, BaseException):
+            trace = "".join(traceback.format_exception(error))
+            self.event("error", message=f"{type(error).__name__}: {error}", traceback=trace)
+            error = f"{type(error).__name__}: {error}"
+        elif error and status == "failed":
+            self.event("error", message=error, traceback=None)
+        fields = {"Step": str(step), **({"Reason": str(error)} if error else {})}
+        self.log.entry("INFO" if status == "completed" else "ERROR", "tracker", f"Training {status}", fields)
+        self.event("end", status=STATUSES[status], step=step, reason=error)
+        self._events.sync()
+        self._events.close()
+        self.metrics.close()
+        self.log.close()
+
+    def close(self) -> None:
+        """Let go of the run directory; the companion then knows that nothing follows."""
+        self._lock.release()
+
+    # The companion
+
+    def _start_companion(self) -> None:
+        if not self.config.monitoring.stores:
+            return
+        command = [sys.executable, "-m", "spectral_mlflow.stores", str(self.run_dir), "--follow"]
+        environment = {**os.environ}
+        if self._tracking_uri:  # Not an argument: other users of the machine can read those.
+            environment["MLFLOW_TRACKING_URI"] = self._tracking_uri
+        with (self.run_dir / "logs" / "companion.log").open("ab") as output:
+            # A session of its own, so that Ctrl-C for the trainer does not reach it.
+            self._companion = subprocess.Popen(  # noqa: S603 - our own interpreter and package
+                command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
+
+    def store_state(self) -> dict[str, Any]:
+        """What the companion says of the run in MLflow: run_id, closed, error; empty before it said anything."""
+        try:
+            return dict(json.loads((self.run_dir / "stores" / "mlflow.json").read_text()))
+        except (OSError, ValueError):
+            return {}
+
+    def wait_for_stores(self, seconds: float, *, sleep: Callable[[float], None] = time.sleep) -> bool:
+        """Wait until the companion has sent everything, at most so long.
+
+        Returns:
+            Whether the stores are complete; if not, the companion goes on, and ``spectral sync`` helps.
+        """
+        deadline = time.monotonic() + seconds
+        while self._companion is not None and not self._stores_are_complete():
+            if time.monotonic() > deadline or self._companion.poll() not in (None, 0):
+                return False
+            sleep(0.1)
+        return True
+
+
+    def _stores_are_complete(self) -> bool:
+        state = self.store_state()  # Of a resumed run it may still be that of the end before.
+        written = (self.run_dir / "logs" / "events.jsonl").stat().st_size
+        return bool(state.get("closed") and state.get("events_offset") == written)
+
+
+def _same(one: Any, other: Any) -> bool:
+    return bool(one == other or (one != one and other != other))

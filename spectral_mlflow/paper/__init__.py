@@ -1,0 +1,1 @@
+"""Documents in which every number comes from the tracking store."""

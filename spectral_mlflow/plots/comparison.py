@@ -1,0 +1,140 @@
+"""Runs side by side: learning curves over seeds, and where a model has its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+from numpy.typing import ArrayLike
+
+from spectral_mlflow.plots import ink, style
+from spectral_mlflow.plots.series import Array, Series, finite, series, smooth, thin
+
+Stroke = str | tuple[float, tuple[float, ...]]
+
+BAND_FROM = 3  # Seeds from which on a band says more than their lines.
+STROKES: tuple[Stroke, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
+SAFE = 4  # Colours that can be told apart with any colour vision: the next ones get another stroke.
+
+
+@style.house_style
+def learning_curves(
+    curves: Mapping[str, Sequence[tuple[ArrayLike, ArrayLike]]],
+    *,
+    title: str = "Learning curves",
+    metric: str = "validation loss (nats per token)",
+    across: str = "step",
+    smoothing: float = 0.0,
+    log: bool = False,
+) -> Figure:
+    """One line for each label: the mean over its seeds, with a band of one standard deviation.
+
+    The mean runs where every seed has values; in between they are interpolated. With two seeds both are drawn, thin,
+    instead of the band. Values that are not finite are left out and counted.
+
+    Args:
+        curves: label to its seeds, each a pair of steps (n,) and values (n,).
+        title: at the top.
+        metric: name and unit of the values.
+        across: name and unit of the steps.
+        smoothing: share of a curve's points to average over, to either side; for raw training losses.
+        log: logarithmic values; those of zero and below are left out.
+
+    Raises:
+        UserError: steps and values of different lengths.
+    """
+    known = {label: [_usable(seed, log=log) for seed in seeds] for label, seeds in curves.items()}
+    seen = {label: [finite(seed) for seed in seeds if finite(seed)[0].size] for label, seeds in known.items()}
+    seen = {label: seeds for label, seeds in seen.items() if seeds}
+    if not seen:
+        return ink.empty(title)
+    figure = ink.new(8, 4.6)
+    ink.heading(figure, title, _seeds([len(seeds) for seeds in seen.values()]))
+    axes = figure.add_subplot()
+    axes.set_title(metric[:1].upper() + metric[1:] + (" (log scale)" if log else ""))
+    labels = [_curve(axes, label, seeds, _look(place), smoothing) for place, (label, seeds) in enumerate(seen.items())]
+    ink.mark_unseen(axes, [seed for seeds in known.values() for seed in seeds], np.inf)
+    ink.step_axis(axes)
+    axes.set_xlabel(across)
+    (ink.log_numbers if log else ink.plain_numbers)(axes)
+    ink.end_labels(axes, labels)
+    return figure
+
+
+@style.house_style
+def parameters(parts: Mapping[str, int], *, title: str = "Parameters") -> Figure:
+    """How many parameters each part of a model has, the largest on top.
+
+    Args:
+        parts: name of the part to its number of parameters.
+        title: at the top.
+    """
+    total = sum(parts.values())
+    if not total:
+        return ink.empty(title)
+    names, sizes = zip(*sorted(parts.items(), key=lambda part: part[1]), strict=True)
+    figure = ink.new(8, 1.0 + 0.36 * len(parts))
+    ink.heading(figure, title, f"{total:,} in all")
+    axes = figure.add_subplot()
+    colors = style.palette()
+    axes.barh(range(len(names)), sizes, height=0.62, color=colors.lines[0], alpha=0.85)
+    axes.set_yticks(range(len(names)), [ink.printable(name) for name in names])
+    axes.tick_params(axis="y", labelcolor=colors.ink)
+    for place, size in enumerate(sizes):
+        axes.annotate(
+            f"{size:,}  ({size / total:.1%})", (size, place), (6, 0), textcoords="offset points",
+            va="center", color=colors.muted, fontsize=8.5,
+        )  # fmt: skip
+    axes.grid(visible=False)
+    axes.spines["bottom"].set_visible(False)
+    axes.xaxis.set_major_locator(NullLocator())
+    return figure
+
+
+def _usable(seed: tuple[ArrayLike, ArrayLike], *, log: bool) -> Series:
+    steps, values = series(*seed)
+    return steps, np.where(values <= 0, np.nan, values) if log else values
+
+
+def _seeds(amounts: Sequence[int]) -> str:
+    least, most = min(amounts), max(amounts)
+    if most == 1:
+        return ""
+    seeds = f"{most} seeds" if least == most else f"{least} to {most} seeds"
+    return f"mean of {seeds}, band: ± 1 standard deviation" if most >= BAND_FROM else f"mean of {seeds}"
+
+
+def _look(place: int) -> tuple[Stroke, str]:
+    colors = style.palette().lines
+    return STROKES[place // SAFE % len(STROKES)], colors[place % len(colors)]
+
+
+def _curve(axes: Axes, label: str, seeds: Sequence[Series], look: tuple[Stroke, str], smoothing: float) -> ink.EndLabel:
+    """Draw the seeds of one label; the label for the end of its line."""
+    stroke, color = look
+    seeds = [(steps, smooth(values, int(smoothing * values.size))) for steps, values in seeds]
+    steps, values = _together(seeds)
+    mean = values.mean(0)
+    if len(values) >= BAND_FROM:
+        spread = values.std(0, ddof=1)
+        axes.fill_between(steps, mean - spread, mean + spread, color=color, alpha=0.18, linewidth=0, zorder=2)
+    elif len(seeds) > 1:
+        for seed in seeds:
+            axes.plot(*thin(seed), color=color, linewidth=0.7, alpha=0.45, zorder=2)
+    marker = "o" if steps.size <= 20 else ""
+    axes.plot(*thin((steps, mean)), color=color, linestyle=stroke, marker=marker, markersize=3.5, zorder=3)
+    return ink.EndLabel(float(mean[-1]), f"{label} {ink.number(mean[-1])}", color)
+
+
+def _together(seeds: Sequence[Series]) -> tuple[Array, Array]:
+    """All seeds (S, n) on the steps (n,) that every one of them covers; without such steps, the longest seed alone."""
+    first, last = max(steps[0] for steps, _ in seeds), min(steps[-1] for steps, _ in seeds)
+    if first > last:
+        steps, values = max(seeds, key=lambda seed: seed[0].size)
+        return steps, values[None]
+    grid = np.unique(np.concatenate([steps for steps, _ in seeds]))
+    grid = grid[(grid >= first) & (grid <= last)]
+    return grid, np.stack([np.interp(grid, steps, values) for steps, values in seeds])

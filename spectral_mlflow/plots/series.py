@@ -1,0 +1,124 @@
+"""Arrays before they are drawn: what can be shown, thinned and smoothed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from spectral_mlflow.errors import UserError
+
+Array = NDArray[np.float64]
+Series = tuple[Array, Array]
+
+LARGEST = 1e38  # About where float32 ends; an axis further out shows nothing.
+MOST_POINTS = 4000  # More than a figure has pixels across.
+
+
+def array(values: ArrayLike, axes: str) -> Array:
+    """Values as float64, None as NaN and what is beyond float32 as an infinity.
+
+    Args:
+        values: anything that numpy takes.
+        axes: one letter a dimension, for the message.
+
+    Raises:
+        UserError: another number of dimensions.
+    """
+    result = np.array(values, dtype=np.float64)
+    if result.ndim != len(axes) and result.size:
+        wanted = ", ".join(axes)
+        raise UserError(f"plot: given an array of shape {result.shape}; allowed: ({wanted}), one dimension a letter")
+    result = result.reshape((0,) * len(axes)) if result.ndim != len(axes) else result
+    with np.errstate(invalid="ignore"):
+        far = np.abs(result) > LARGEST
+    result[far] = np.copysign(np.inf, result[far])
+    return result
+
+
+def series(steps: ArrayLike, values: ArrayLike) -> Series:
+    """Steps (n,) and values (n,) in the order of the steps; points without a step are left out.
+
+    Raises:
+        UserError: the lengths differ.
+    """
+    x, y = array(steps, "n"), array(values, "n")
+    if x.size != y.size:
+        raise UserError(f"plot: given {x.size} steps for {y.size} values; allowed: one step a value")
+    place = np.flatnonzero(np.isfinite(x))
+    place = place[np.argsort(x[place], kind="stable")]
+    return x[place], y[place]
+
+
+def finite(points: Series) -> Series:
+    """The points whose values can be drawn."""
+    steps, values = points
+    good = np.isfinite(values)
+    return steps[good], values[good]
+
+
+def thin(points: Series, most: int = MOST_POINTS) -> Series:
+    """At most so many points: of every bucket the smallest and the largest, so that no spike is lost."""
+    steps, values = points
+    if values.size <= most:
+        return points
+    edges = np.linspace(0, values.size, most // 2 + 1).astype(int)[:-1]
+    ends = np.append(edges[1:], values.size)
+    kept = {
+        start + offset
+        for start, end in zip(edges, ends, strict=True)
+        for offset in (np.argmin(values[start:end]), np.argmax(values[start:end]))
+    }
+    place = np.array(sorted(kept))
+    return steps[place], values[place]
+
+
+def smooth(values: Array, width: int) -> Array:
+    """Centred triangular mean over finite values (n,); at the ends over those that there are.
+
+    Args:
+        values: finite values.
+        width: points that the mean reaches to either side; 0 changes nothing.
+    """
+    reach = min(width, values.size - 1)
+    if reach < 1:
+        return values
+    weights = np.bartlett(2 * reach + 3)[1:-1]
+    total = _convolve(values, weights)
+    return total / _convolve(np.ones_like(values), weights)
+
+
+def _convolve(values: Array, weights: Array) -> Array:
+    """Convolution of equal length by FFT: direct sums take seconds for long runs."""
+    size = values.size + weights.size - 1
+    scale = np.abs(values).max()
+    spectrum = np.fft.rfft(values / scale if scale > 0 else values, size) * np.fft.rfft(weights, size)
+    full = np.fft.irfft(spectrum, size)
+    start = weights.size // 2
+    return np.asarray(full[start : start + values.size] * (scale if scale > 0 else 1.0))
+
+
+def quantiles(values: Array, shares: Array) -> Array:
+    """Quantiles (R, W) of the finite values in every column of (V, W), NaN where there are none."""
+    columns = [column[np.isfinite(column)] for column in values.T]
+    none = np.full(shares.size, np.nan)
+    return np.stack([np.quantile(c, shares, method="nearest") if c.size else none for c in columns], axis=1)
+
+
+def mean(values: Array, axis: int) -> Array:
+    """Mean of the finite values along an axis, NaN where there are none."""
+    known = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(known, values, 0).sum(axis) / known.sum(axis))
+
+
+def names(labels: Sequence[str], count: int) -> list[str]:
+    """One label for each of so many things.
+
+    Raises:
+        UserError: another number of labels.
+    """
+    if len(labels) != count:
+        raise UserError(f"plot: given {len(labels)} labels for {count} rows; allowed: one label a row")
+    return list(labels)

@@ -1,0 +1,236 @@
+"""The house style, dark (a run's own plots) and light (paper), and how a figure becomes a file.
+
+Every plot function draws in the style in force (``with dark(): ...``) and in the light one when
+there is none. Nothing here or in the plots touches pyplot, and matplotlib's settings are changed
+inside of a context only. Texts are never mathematics, so that a ``$`` in a token stays a dollar sign.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ParamSpec
+
+import matplotlib
+from cycler import cycler
+from matplotlib.colors import Colormap, LinearSegmentedColormap, to_hex
+from matplotlib.figure import Figure
+
+from spectral_mlflow.errors import UserError
+
+DPI = 140
+FORMATS = ("png", "svg", "pdf")
+
+_P = ParamSpec("_P")
+
+
+@dataclass(frozen=True)
+class Palette:
+    """The colours of a style, after those of Okabe and Ito (Color Universal Design, 2008).
+
+    Attributes:
+        ground: behind everything; a figure's style is known by it.
+        ink, muted, faint: texts; secondary texts and axes; grid lines.
+        alert: what went wrong.
+        lines: colours of lines, the most important first; the first four can be told apart with any colour vision.
+        ramp: from nothing to much, for heat maps.
+        wheel: from nothing once around and back, for cyclic quantities.
+    """
+
+    ground: str
+    ink: str
+    muted: str
+    faint: str
+    alert: str
+    lines: tuple[str, ...]
+    ramp: tuple[str, ...]
+    wheel: tuple[str, ...]
+
+    def sequential(self) -> Colormap:
+        """Colour map for amounts; what is not a number keeps the ground's colour."""
+        return _colormap("amount", self.ramp, self.ground)
+
+    def cyclic(self) -> Colormap:
+        """Colour map for quantities that come around, such as phases: both ends look the same."""
+        return _colormap("cycle", self.wheel, self.ground)
+
+
+DARK = Palette(
+    ground="#10151d",
+    ink="#e8ecf2",
+    muted="#93a0b0",
+    faint="#232c38",
+    alert="#ff7a59",
+    lines=("#5bc0f8", "#f2ac3c", "#2fb57c", "#dc8fbb", "#f0e05a", "#e8693a", "#a7b4ff"),
+    ramp=("#141c27", "#17456b", "#2c86bd", "#7fcdf5", "#f3fbff"),
+    wheel=("#1b2a41", "#2a78b0", "#9bd8f5", "#f6ead2", "#f2ac3c", "#9a4b2c", "#1b2a41"),
+)
+LIGHT = Palette(
+    ground="#fffffe",
+    ink="#1a212b",
+    muted="#5d6876",
+    faint="#e6e9ee",
+    alert="#c2410c",
+    lines=("#0072b2", "#d97706", "#009e73", "#b3568f", "#8a7a00", "#c2410c", "#5563c1"),
+    ramp=("#f6f9fc", "#bcd9ee", "#5fa8d3", "#1f6ea8", "#0a2f52"),
+    wheel=("#16324f", "#2f7fb8", "#a9d8ee", "#fbf4e4", "#efa53a", "#a4532d", "#16324f"),
+)
+
+
+def _colormap(name: str, colors: tuple[str, ...], bad: str) -> Colormap:
+    return LinearSegmentedColormap.from_list(name, colors).with_extremes(bad=bad)
+
+
+class Style(dict[Any, Any]):
+    """Settings of matplotlib, in force inside of ``with dark():`` or ``with matplotlib.rc_context(dark()):``."""
+
+    def __init__(self, palette: Palette) -> None:
+        super().__init__(_settings(palette))
+        self._exit = ExitStack()
+
+    def __enter__(self) -> Style:
+        self._exit.enter_context(matplotlib.rc_context(self))
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._exit.close()
+
+
+def dark() -> Style:
+    """The style of a run's own plots."""
+    return Style(DARK)
+
+
+def light() -> Style:
+    """The style of a paper."""
+    return Style(LIGHT)
+
+
+def palette(ground: str | None = None) -> Palette:
+    """The colours that go with a ground, by default with the one in force; light ones for an unknown ground."""
+    known = to_hex(ground or matplotlib.rcParams["figure.facecolor"])
+    return DARK if known == DARK.ground else LIGHT
+
+
+def ground(figure: Figure) -> str:
+    """By what the style of a figure is known."""
+    return to_hex(figure.get_facecolor())
+
+
+def house_style(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
+    """Let a plot function draw in the house style in force, else in the light one."""
+
+    @functools.wraps(draw)
+    def drawn(*args: _P.args, **kwargs: _P.kwargs) -> Figure:
+        with Style(palette()):
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
+def save(
+    figure: Figure,
+    path: str | Path,
+    *,
+    title: str | None = None,
+    author: str | None = None,
+    description: str | None = None,
+) -> Path:
+    """Write a figure as PNG, SVG or PDF, by the suffix of the path.
+
+    The file is whole or not there: it is written beside its place and moved. No time stamp and no
+    random name goes into it, so that the same figure always gives the same bytes.
+
+    Args:
+        figure: what to write; nothing of it is changed.
+        path: where to; its folder must exist, a file that is there is replaced.
+        title: kept in the file, for whoever finds it alone.
+        author: kept in the file.
+        description: kept in the file, for example the runs that it was made from.
+
+    Returns:
+        The path.
+
+    Raises:
+        UserError: the suffix is another one.
+        OSError: the folder or the disk refuses.
+    """
+    path = Path(path)
+    kind = path.suffix.removeprefix(".").lower()
+    if kind not in FORMATS:
+        raise UserError(f"figure {path.name}: given the suffix {path.suffix!r}; allowed: .{', .'.join(FORMATS)}")
+    known = {"title": title, "author": author, "description": description}
+    fields = {name: text for name, text in known.items() if text is not None}
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with Style(palette(ground(figure))):  # Axes make most of their ticks when they are drawn.
+            figure.savefig(beside, format=kind, metadata=_metadata(kind, fields))
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return path
+
+
+def _metadata(kind: str, fields: dict[str, str]) -> dict[str, str | None]:
+    """The fields by their names in the format, and None for what would change between two runs."""
+    names = {"pdf": {"description": "Subject"}, "svg": {"author": "Creator"}}.get(kind, {})
+    changing = {"pdf": "CreationDate", "svg": "Date", "png": "Software"}
+    return {changing[kind]: None} | {names.get(name, name.capitalize()): text for name, text in fields.items()}
+
+
+def _settings(colors: Palette) -> dict[str, Any]:
+    return {
+        "axes.axisbelow": True,
+        "axes.edgecolor": colors.muted,
+        "axes.facecolor": colors.ground,
+        "axes.formatter.use_mathtext": False,
+        "axes.grid": True,
+        "axes.grid.axis": "y",
+        "axes.labelcolor": colors.muted,
+        "axes.labelsize": 9,
+        "axes.linewidth": 0.7,
+        "axes.prop_cycle": cycler(color=colors.lines),
+        "axes.spines.left": False,
+        "axes.spines.right": False,
+        "axes.spines.top": False,
+        "axes.titlecolor": colors.ink,
+        "axes.titlelocation": "left",
+        "axes.titlepad": 9,
+        "axes.titlesize": 10,
+        "axes.titleweight": "bold",
+        "axes.xmargin": 0.01,
+        "figure.constrained_layout.h_pad": 0.1,
+        "figure.constrained_layout.hspace": 0.06,
+        "figure.constrained_layout.w_pad": 0.12,
+        "figure.constrained_layout.wspace": 0.04,
+        "figure.dpi": DPI,
+        "figure.facecolor": colors.ground,
+        "figure.titlesize": 13,
+        "figure.titleweight": "bold",
+        "font.family": "DejaVu Sans",  # Comes with matplotlib: the same bytes everywhere.
+        "font.size": 9,
+        "grid.color": colors.faint,
+        "grid.linewidth": 0.8,
+        "legend.frameon": False,
+        "lines.linewidth": 1.6,
+        "lines.solid_capstyle": "round",
+        "lines.solid_joinstyle": "round",
+        "pdf.fonttype": 42,
+        "savefig.dpi": DPI,
+        "savefig.facecolor": "auto",
+        "svg.hashsalt": "spectral_mlflow",
+        "text.color": colors.ink,
+        "text.parse_math": False,
+        "xtick.color": colors.muted,
+        "xtick.labelsize": 8.5,
+        "xtick.major.size": 3,
+        "xtick.minor.visible": False,
+        "ytick.color": colors.muted,
+        "ytick.labelsize": 8.5,
+        "ytick.major.size": 0,
+        "ytick.minor.size": 0,
+    }

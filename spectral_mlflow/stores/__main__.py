@@ -1,0 +1,112 @@
+"""``python -m spectral_mlflow.stores RUN_DIR [--follow] [--tracking-uri URI]``: the companion process."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+from filelock import Timeout
+
+from spectral_mlflow.errors import UserError
+from spectral_mlflow.stores.base import RunView
+from spectral_mlflow.stores.companion import Companion, Pace, companion_lock
+from spectral_mlflow.stores.uri import resolve
+
+# Somebody waits for a single pass.
+PATIENCE_ONCE = 10.0
+NICENESS = 10
+
+USER_ERROR, GAVE_UP = 2, 1
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Mirror one run directory into MLflow.
+
+    Returns:
+        0 when all is sent, or another companion does it while the run goes on; 1 when the store could
+        not be reached (``spectral sync`` helps later); 2 for a mistake of the user.
+    """
+    known = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    try:
+        return _mirror(known, _stop_on_signals())
+    except UserError as mistake:
+        print(f"spectral_mlflow.stores: {mistake}", file=sys.stderr)
+        return USER_ERROR
+
+
+def _parser() -> argparse.ArgumentParser:
+    pace = Pace()
+    parser = argparse.ArgumentParser(
+        prog="python -m spectral_mlflow.stores", description="Mirror a run directory into MLflow."
+    )
+    parser.add_argument("run_dir", metavar="RUN_DIR", type=Path)
+    parser.add_argument("--follow", action="store_true", help="go on until the run has ended [one pass]")
+    parser.add_argument("--tracking-uri", metavar="URI", help="MLflow store [where the run was going]")
+    parser.add_argument("--poll", type=float, default=pace.poll, help=f"seconds between looks at the run [{pace.poll}]")
+    parser.add_argument(
+        "--patience", type=float,
+        help=f"seconds to call a silent store when the trainer is gone [{pace.patience}; one pass: {PATIENCE_ONCE}]",
+    )  # fmt: skip
+    parser.add_argument(
+        "--settle", type=float, default=pace.settle, help=f"seconds to correct the status after the end [{pace.settle}]"
+    )
+    parser.add_argument(
+        "--handover", type=float, default=pace.handover,
+        help=f"with --follow: seconds to wait for another companion to end [{pace.handover}]",
+    )  # fmt: skip
+    return parser
+
+
+def _stop_on_signals() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def _mirror(known: argparse.Namespace, stop: threading.Event) -> int:
+    run = RunView(known.run_dir)
+    if not run.directory.is_dir():
+        raise UserError(f"{run.directory} is no directory; give the directory of a run")
+    if known.follow:
+        os.nice(NICENESS)  # The trainer's work comes first.
+    uri = resolve((run.start() or {}).get("tracking_uri"), _given(known))
+    from spectral_mlflow.stores.mlflow import MlflowStore  # Two seconds, which no user's mistake needs to wait for.
+
+    default = Pace().patience if known.follow else PATIENCE_ONCE
+    pace = replace(
+        Pace(), poll=known.poll, settle=known.settle, handover=known.handover,
+        patience=default if known.patience is None else known.patience,
+    )  # fmt: skip
+    try:
+        with companion_lock(run.directory, pace.handover if known.follow else 0.0):
+            return _work(Companion(run, MlflowStore(uri), pace=pace, stop=stop), follow=known.follow)
+    except Timeout:
+        if known.follow:
+            logging.getLogger(__name__).info("another companion follows %s already", run.directory)
+            return 0
+        raise UserError(f"another companion follows {run.directory} already; it will send everything") from None
+
+
+def _given(known: argparse.Namespace) -> str | None:
+    """The store asked for: the trainer hands it to its companion in the environment, where nobody else reads it."""
+    return known.tracking_uri or (os.environ.get("MLFLOW_TRACKING_URI") if known.follow else None)
+
+
+def _work(companion: Companion, *, follow: bool) -> int:
+    state = companion.follow() if follow else companion.catch_up()
+    if state.error is None:
+        return 0
+    print(f"spectral_mlflow.stores: {state.error}; try `spectral sync` later", file=sys.stderr)
+    return GAVE_UP
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,164 @@
+"""What a store is, and what it may read of a run."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from spectral_mlflow import journal
+from spectral_mlflow.journal import Record
+from spectral_mlflow.monitoring.runs import is_running
+from spectral_mlflow.stores.reader import Batch, last_record
+from spectral_mlflow.stores.state import StoreState
+
+# A lock may not be seen across machines (some network file systems): a run of another machine counts
+# as dead only when its journals have been silent for so many seconds.
+FOREIGN_SILENCE = 600.0
+
+GONE = "the training process is gone and left no end event"
+
+_log = logging.getLogger(__name__)
+
+
+class StoreError(Exception):
+    """The store does not answer, or refuses. The same call may succeed later."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        status: FINISHED, FAILED or KILLED.
+        reason: why, in one line; None when there is nothing to say.
+        end_time: milliseconds since the epoch.
+    """
+
+    status: str
+    reason: str | None
+    end_time: int
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A run directory, to be read only."""
+
+    directory: Path
+
+    @property
+    def metrics_path(self) -> Path:
+        """The journal of metrics."""
+        return self.directory / "logs" / "metrics.jsonl"
+
+    @property
+    def events_path(self) -> Path:
+        """The journal of events."""
+        return self.directory / "logs" / "events.jsonl"
+
+    @property
+    def state_path(self) -> Path:
+        """Where the companion keeps how far the MLflow store is."""
+        return self.directory / "stores" / "mlflow.json"
+
+    def start(self) -> Record | None:
+        """The start event; None before it is written."""
+        return next(self._events("start"), None)
+
+    def config(self) -> Record:
+        """config.json; empty before it is written."""
+        return _read_json(self.directory / "config.json")
+
+    def results(self) -> Record:
+        """results.json; empty before it is written."""
+        return _read_json(self.directory / "results.json")
+
+    def events(self, *kinds: str) -> list[Record]:
+        """All events so far of these kinds, oldest first."""
+        return list(self._events(*kinds))
+
+    def _events(self, *kinds: str) -> Iterator[Record]:
+        return (record for record, _ in journal.read(self.events_path) if record.get("event") in kinds)
+
+    def is_alive(self) -> bool:
+        """Whether a trainer still writes this directory."""
+        if (self.directory / ".run.lock").exists() and is_running(self.directory):
+            return True
+        writers = self.events("start", "resume")
+        elsewhere = bool(writers) and writers[-1].get("host", socket.gethostname()) != socket.gethostname()
+        return elsewhere and time.time() - self._last_written() < FOREIGN_SILENCE
+
+    def _last_written(self) -> float:
+        journals = [path for path in (self.metrics_path, self.events_path) if path.exists()]
+        return max((path.stat().st_mtime for path in journals), default=0.0)
+
+    def outcome(self, *, alive: bool) -> Outcome | None:
+        """How the run ended; None while it goes on.
+
+        Args:
+            alive: what `is_alive` said before the journals were read to their end.
+        """
+        lifecycle = self.events("start", "resume", "end")
+        if lifecycle and lifecycle[-1]["event"] == "end":
+            return self._said(lifecycle[-1])
+        if alive or not lifecycle:
+            return None
+        last = [last_record(path) for path in (self.metrics_path, self.events_path)]
+        times = [journal.milliseconds(record["timestamp"]) for record in last if record and "timestamp" in record]
+        return Outcome("KILLED", GONE, max(times))
+
+    def _said(self, end: Record) -> Outcome:
+        reason = end.get("reason")
+        if reason is None and end["status"] == "FAILED":
+            errors = self.events("error")
+            reason = errors[-1].get("message") if errors else None
+        return Outcome(end["status"], reason, journal.milliseconds(end["timestamp"]))
+
+
+def _read_json(path: Path) -> Record:
+    if not path.exists():
+        return {}
+    try:
+        return journal.with_non_finite(dict(json.loads(path.read_text())))
+    except ValueError as failure:
+        _log.warning("%s is damaged and left out: %s", path, failure)
+        return {}
+
+
+class Store(Protocol):
+    """Where a run is mirrored. Every method may be called again with the same arguments.
+
+    Each raises `StoreError` when the store does not answer or refuses; the companion then tries again.
+    """
+
+    def open(self, run: RunView, state: StoreState) -> StoreState:
+        """Find or make the run in the store.
+
+        Args:
+            run: the run to mirror.
+            state: what the last companion left, possibly of another store.
+
+        Returns:
+            The state to go on from: what this store really has.
+        """
+
+    def metrics(self, batch: Batch) -> None:
+        """Store lines of metrics, in the order of the journal."""
+
+    def event(self, record: Record) -> None:
+        """Store one event."""
+
+    def close(self, outcome: Outcome) -> None:
+        """Send the files of the run and say how it ended."""
+
+    def confirm(self) -> bool:
+        """Say again how the run ended, should somebody else have changed it.
+
+        Returns:
+            Whether somebody else might.
+        """

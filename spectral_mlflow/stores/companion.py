@@ -1,0 +1,197 @@
+"""The companion: follows one run directory and feeds one store until the run has ended and all is sent."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from filelock import FileLock
+
+from spectral_mlflow import journal
+from spectral_mlflow.stores.base import Outcome, RunView, Store, StoreError
+from spectral_mlflow.stores.reader import batches, has_more, is_boundary
+from spectral_mlflow.stores.state import StoreState
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How often and how long, all in seconds.
+
+    Attributes:
+        poll: between looks at a journal that grows.
+        slowest_poll: between looks at one that has stopped growing.
+        retry: before the second call to a store that failed; doubles with each failure.
+        longest_retry: the most that it doubles to.
+        patience: how long a failing store is called after the trainer is gone.
+        settle: how long after the trainer is gone somebody else's status is corrected.
+        handover: how long to wait for the companion before this one.
+    """
+
+    poll: float = 0.5
+    slowest_poll: float = 2.0
+    retry: float = 1.0
+    longest_retry: float = 60.0
+    patience: float = 60.0
+    settle: float = 10.0
+    handover: float = 15.0
+
+
+def companion_lock(run_dir: Path, seconds: float = 0.0) -> FileLock:
+    """The lock that the one companion of a run and its MLflow store holds."""
+    folder = run_dir / "stores"
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / "mlflow.lock", timeout=seconds)
+
+
+class Companion:
+    """Feeds one store from one run directory. Hold `companion_lock` while it works."""
+
+    def __init__(
+        self,
+        run: RunView,
+        store: Store,
+        *,
+        pace: Pace | None = None,
+        stop: threading.Event | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Nothing is read or sent yet.
+
+        Args:
+            run: the run directory.
+            store: where it is mirrored.
+            pace: how often and how long.
+            stop: set by a signal: the batch in hand is finished, then the companion returns.
+            clock: seconds.
+        """
+        self.run = run
+        self.store = store
+        self.pace = pace or Pace()
+        self.stop = stop or threading.Event()
+        self.state = StoreState.load(run.state_path)
+        self._clock = clock
+        self._opened = False
+
+    def follow(self) -> StoreState:
+        """Send what there is and what comes, until the run has ended or its trainer is gone.
+
+        Returns:
+            The last state: closed, or with the error that made it give up.
+        """
+        return self._work(follow=True)
+
+    def catch_up(self) -> StoreState:
+        """Send what there is, once; close the run if it has ended or its trainer is gone."""
+        return self._work(follow=False)
+
+    def _work(self, *, follow: bool) -> StoreState:
+        pause, retry, failing_since = self.pace.poll, self.pace.retry, None
+        while not self.stop.is_set():
+            alive = self.run.is_alive()  # Before reading: what a dead trainer has written is complete.
+            try:
+                moved = self._advance(alive=alive)
+                if not self._goes_on(alive=alive, follow=follow):
+                    break
+            except StoreError as failure:
+                self._note(failure)
+                self._opened = False  # What arrived of a call that failed, only the store knows.
+                waits_for_trainer = follow and alive
+                failing_since = None if waits_for_trainer else failing_since or self._clock()
+                if failing_since is not None and self._clock() - failing_since >= self.pace.patience:
+                    break
+                self.stop.wait(retry if waits_for_trainer else min(retry, self.pace.patience / 4))
+                retry = min(2 * retry, self.pace.longest_retry)
+                continue
+            retry, failing_since = self.pace.retry, None
+            pause = self.pace.poll if moved else min(1.5 * pause, self.pace.slowest_poll)
+            self.stop.wait(pause)
+        return self.state
+
+    def _goes_on(self, *, alive: bool, follow: bool) -> bool:
+        """Whether there is more to wait for after a pass without failure."""
+        if self.stop.is_set() or not follow:
+            return False
+        if self.state.closed:
+            return self._watch()
+        return alive or self.run.start() is not None
+
+    # One pass
+
+    def _advance(self, *, alive: bool) -> bool:
+        """Send everything new, and the end if the run has one. Returns whether there was anything."""
+        if not self.is_behind() or self.run.start() is None:
+            return False
+        self._save(closed=False)  # A resumed run is open again before the store has heard of it.
+        if not self._opened:
+            self._save(**vars(self.store.open(self.run, self.state)))
+            self._opened = True
+        sent = self._send_metrics() + self._send_events()
+        outcome = self.run.outcome(alive=alive)
+        if outcome is not None and not self.stop.is_set():
+            self._close(outcome)
+        return sent > 0
+
+    def is_behind(self) -> bool:
+        """Whether the journals have something that the store has not."""
+        return not self.state.closed or self._journals_grew()
+
+    def _journals_grew(self) -> bool:
+        read = ((self.run.metrics_path, self.state.metrics_offset), (self.run.events_path, self.state.events_offset))
+        return any(has_more(path, offset) for path, offset in read)
+
+    def _send_metrics(self) -> int:
+        sent = 0
+        for batch in batches(self.run.metrics_path, self.state.metrics_offset):
+            self.store.metrics(batch)
+            self._save(metrics_offset=batch[-1][1], error=None)
+            sent += len(batch)
+            if self.stop.is_set():
+                break
+        return sent
+
+    def _send_events(self) -> int:
+        sent, path, offset = 0, self.run.events_path, self.state.events_offset
+        for record, behind in journal.read(path, offset if is_boundary(path, offset) else 0):
+            self.store.event(record)
+            self._save(events_offset=behind, error=None)
+            sent += 1
+            if self.stop.is_set():
+                break
+        return sent
+
+    def _close(self, outcome: Outcome) -> None:
+        self.store.close(outcome)
+        self._save(closed=True, error=None)
+        _log.info("%s closed as %s", self.run.directory.name, outcome.status)
+
+    # After the end
+
+    def _watch(self) -> bool:
+        """Correct the status of an adopted run for a while. Returns whether the run goes on after all."""
+        gone_since = None
+        while self.store.confirm() and not self.stop.wait(self.pace.poll):
+            if self._journals_grew():
+                return True
+            gone_since = None if self.run.is_alive() else gone_since or self._clock()
+            if gone_since is not None and self._clock() - gone_since >= self.pace.settle:
+                break
+        return self._journals_grew()
+
+    # State
+
+    def _note(self, failure: StoreError) -> None:
+        if self.state.error != str(failure):  # Once, not at every retry.
+            _log.warning("%s: %s; trying again", self.run.directory.name, failure)
+        self._save(error=str(failure))
+
+    def _save(self, **changes: object) -> None:
+        changed = replace(self.state, **changes)  # type: ignore[arg-type]
+        if changed != self.state:
+            changed.save(self.run.state_path)
+            self.state = changed

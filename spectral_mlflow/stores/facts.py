@@ -1,0 +1,112 @@
+"""What MLflow is told of a run besides its metrics: params, tags and the dataset. Pure functions."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from spectral_mlflow.config import flatten
+from spectral_mlflow.journal import Record
+from spectral_mlflow.provenance import UNKNOWN
+from spectral_mlflow.stores.base import RunView
+
+LONGEST_NAME = 250
+LONGEST_TAG = 8000
+LONGEST_PARAM = 6000
+DIGEST = 8
+
+FACTS = (("dataset", "sha256"), ("dataset", "num_tokens"), ("model", "vocab_size"), ("model", "num_parameters"))
+
+
+def valid_name(name: str) -> str:
+    """The name itself if MLflow takes it, else with what it refuses replaced by underscores."""
+    parts = re.sub(r"[^\w./ :-]", "_", name).split("/")
+    return "/".join(part for part in parts if part not in ("", ".", ".."))[:LONGEST_NAME] or "_"
+
+
+def params(config: Record) -> dict[str, str]:
+    """Settings and facts by dotted name, strings as they are and everything else as JSON.
+
+    Args:
+        config: the content of config.json.
+    """
+    flat = flatten(config.get("config") or {})
+    for section, name in FACTS:
+        if (value := (config.get(section) or {}).get(name)) is not None:
+            flat[f"{section}.{name}"] = value
+    return {valid_name(name): _text(value) for name, value in flat.items()}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def origin(start: Record) -> str:
+    """What tells this run from all others, wherever its directory is moved or copied."""
+    return "{experiment_id} {host} {pid} {timestamp}".format_map({"host": "", "pid": "", **start}).replace("'", "_")
+
+
+def birth_tags(run: RunView, start: Record) -> dict[str, str]:
+    """Tags that are known when the run starts."""
+    extra = {valid_name(str(name)): str(value) for name, value in (start.get("tags") or {}).items()}
+    return _cut({
+        **extra,
+        "spectral.kind": "train",
+        "spectral.key": start["experiment_id"],
+        "spectral.origin": origin(start),
+        "spectral.run_dir": str(run.directory.absolute()),
+        "mlflow.runName": start["experiment_id"],
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.name": "spectral_mlflow",
+        "mlflow.user": _user(),
+    })  # fmt: skip
+
+
+def config_tags(config: Record) -> dict[str, str]:
+    """Tags that come from config.json."""
+    git = config.get("git") or {}
+    training = (config.get("config") or {}).get("training") or {}
+    return _cut({
+        "spectral.seed": training.get("seed"),
+        "spectral.config_hash": config.get("config_hash"),
+        "spectral.dataset_sha256": (config.get("dataset") or {}).get("sha256"),
+        "mlflow.source.git.commit": git.get("commit") or config.get("git_hash"),
+        "mlflow.source.git.branch": git.get("branch"),
+    })  # fmt: skip
+
+
+def _cut(tags: Mapping[str, Any]) -> dict[str, str]:
+    known = {name: str(value) for name, value in tags.items() if value not in (None, "", UNKNOWN)}
+    return {name: value[:LONGEST_TAG] for name, value in known.items()}
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # A container whose user has no name.
+        return UNKNOWN
+
+
+def dataset(config: Record) -> dict[str, str] | None:
+    """Fields of MLflow's dataset entity; None while the dataset or its hash is unknown."""
+    known = config.get("dataset") or {}
+    if not known.get("sha256"):
+        return None
+    source = str(known.get("source") or known.get("name"))
+    remote = re.match(r"https?://", source) is not None
+    sizes = {name: known[name] for name in ("num_tokens", "train_tokens", "val_tokens", "vocab_size") if name in known}
+    return {
+        "name": str(known.get("name") or "dataset")[:500],
+        "digest": known["sha256"][:DIGEST],
+        "source_type": "http" if remote else "local",
+        "source": json.dumps({"url": source} if remote else {"uri": source}),
+        "profile": json.dumps(sizes),
+    }
+
+
+def is_generated_name(name: str) -> bool:
+    """Whether MLflow made this run name up, such as ``bold-crane-123``, rather than a person."""
+    return not name or re.fullmatch(r"[a-z]+-[a-z]+-\d{1,4}", name) is not None

@@ -1,0 +1,232 @@
+"""The MLflow store: one run directory as one MLflow run, exactly once.
+
+MLflow keeps a metric row for each (key, timestamp, step, value), so a line that is sent twice with
+the journal's own timestamp is stored once. How far the journal is stored stands in a tag which goes
+with each call; MLflow writes it after the metrics of that call, so it may lag and can never lead.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, Param, Run, RunTag
+
+from spectral_mlflow import journal
+from spectral_mlflow.config import without_password
+from spectral_mlflow.journal import Record
+from spectral_mlflow.stores import client as clients
+from spectral_mlflow.stores import facts
+from spectral_mlflow.stores.artifacts import Artifacts, Sent
+from spectral_mlflow.stores.base import Outcome, RunView, StoreError
+from spectral_mlflow.stores.description import describe, heading
+from spectral_mlflow.stores.points import calls
+from spectral_mlflow.stores.reader import Batch
+from spectral_mlflow.stores.state import StoreState
+
+# MLflow takes 1000 metrics, params and tags together, and 100 of the latter two.
+POINTS = 990
+# Rows that are there already are slow to send, and the first call after a failure may be all of that.
+# So calls begin small and double: a slow store gets ahead too.
+FIRST_POINTS = 50
+POINTS_SECONDS = 15
+PAIRS = 100
+
+OFFSET = "spectral.journal_offset"
+NOTE = "mlflow.note.content"
+ERROR, REASON = "spectral.error", "spectral.reason"
+LONGEST_REASON = 500
+
+_log = logging.getLogger(__name__)
+
+
+class MlflowStore:
+    """Mirrors one run into MLflow (see `spectral_mlflow.stores.base.Store`)."""
+
+    _client: MlflowClient
+    _run: RunView
+    _start: Record
+    _artifacts: Artifacts
+
+    def __init__(self, tracking_uri: str) -> None:
+        """Name the store; nothing is asked of it yet.
+
+        Args:
+            tracking_uri: an absolute URI, as `spectral_mlflow.stores.uri.resolve` gives it.
+        """
+        self._uri = tracking_uri
+        self._run_id = ""
+        self._outcome: Outcome | None = None
+        self._sent: Sent = {}
+        self._limit = FIRST_POINTS
+
+    def open(self, run: RunView, state: StoreState) -> StoreState:
+        """Find, adopt or create the run; tell MLflow what is known of it so far."""
+        start = run.start()
+        if start is None:
+            raise StoreError(f"{run.events_path} has no start event yet")
+        self._run, self._start, self._limit = run, start, FIRST_POINTS
+        with clients.store_errors():
+            self._client = clients.open_client(self._uri)
+            here = state if state.tracking_uri == without_password(self._uri) else StoreState()
+            self._run_id = self._find(here) or self._create()
+            self._artifacts = Artifacts(self._client, self._run_id, run, self._sent)
+            current = self._client.get_run(self._run_id)
+            self._tag(self._missing_birth_tags(current))
+            self._send_facts()
+        return StoreState(
+            run_id=self._run_id,
+            experiment_id=current.info.experiment_id,
+            tracking_uri=without_password(self._uri),
+            metrics_offset=int(current.data.tags.get(OFFSET, 0)),
+            events_offset=here.events_offset if here.run_id == self._run_id else 0,
+        )
+
+    def _find(self, state: StoreState) -> str | None:
+        for run_id in (state.run_id, self._start.get("mlflow_run_id")):
+            if run_id and clients.run_exists(self._client, run_id):
+                return run_id
+        found = self._client.search_runs(
+            [clients.find_experiment(self._client, self._experiment, self._uri)],
+            f"tags.`spectral.origin` = '{facts.origin(self._start)}'",
+            max_results=1,
+        )
+        return str(found[0].info.run_id) if found else None
+
+    @property
+    def _experiment(self) -> str:
+        return self._start.get("mlflow_experiment") or "Default"
+
+    @property
+    def _adopted(self) -> bool:
+        return self._start.get("mlflow_run_id") == self._run_id
+
+    def _create(self) -> str:
+        created = self._client.create_run(
+            clients.find_experiment(self._client, self._experiment, self._uri),
+            start_time=journal.milliseconds(self._start["timestamp"]),
+            tags=facts.birth_tags(self._run, self._start),
+            run_name=self._start["experiment_id"],
+        )
+        return str(created.info.run_id)
+
+    def _missing_birth_tags(self, current: Run) -> dict[str, str]:
+        """Our tags that the run lacks. What `mlflow run` and the user have set of MLflow's own stays."""
+        present = current.data.tags
+        wanted = facts.birth_tags(self._run, self._start)
+        if self._adopted and facts.is_generated_name(present.get("mlflow.runName", "")):
+            present = {name: value for name, value in present.items() if name != "mlflow.runName"}
+        return {
+            name: value
+            for name, value in wanted.items()
+            if present.get(name) != value and not (name.startswith("mlflow.") and name in present)
+        }
+
+    def _send_facts(self) -> None:
+        """Params, tags, dataset and description, as far as config.json exists."""
+        config = self._run.config()
+        if not config:
+            return
+        current = self._client.get_run(self._run_id)
+        self._send_params({k: v for k, v in facts.params(config).items() if k not in current.data.params})
+        tags = facts.config_tags(config)
+        self._tag({k: v for k, v in tags.items() if not (k.startswith("mlflow.") and k in current.data.tags)})
+        self._describe(current)
+        if dataset := facts.dataset(config):
+            context = [InputTag("mlflow.data.context", "train")]
+            self._client.log_inputs(self._run_id, [DatasetInput(Dataset(**dataset), context)])
+
+    def _send_params(self, params: Mapping[str, str]) -> None:
+        short = {}
+        for name, value in params.items():
+            short[name] = value
+            if len(value) > facts.LONGEST_PARAM:
+                path = f"params/{name}.txt"
+                self._client.log_text(self._run_id, value, path)
+                short[name] = f"too long for a param: see the artifact {path}"
+        for chunk in _chunks(short.items()):
+            self._client.log_batch(self._run_id, params=[Param(name, value) for name, value in chunk])
+
+    def _tag(self, tags: Mapping[str, str]) -> None:
+        for chunk in _chunks(tags.items()):
+            self._client.log_batch(self._run_id, tags=[RunTag(name, value) for name, value in chunk])
+
+    def _describe(self, current: Run) -> None:
+        """Write the description, unless a person has written another one."""
+        if current.data.tags.get(NOTE, heading(self._start)).startswith(heading(self._start)):
+            self._tag({NOTE: describe(self._run, self._start, self._run_id)[: facts.LONGEST_TAG]})
+
+    def metrics(self, batch: Batch) -> None:
+        """Send lines of metrics, at most 990 points a call, each with the offset behind it."""
+        with clients.store_errors():
+            for call in calls(batch, self._limits()):
+                self._tag(call.marks)
+                offset = [] if call.offset is None else [RunTag(OFFSET, str(call.offset))]
+                with clients.allowing(POINTS_SECONDS):
+                    self._client.log_batch(self._run_id, metrics=call.points, tags=offset)
+                self._limit = min(2 * self._limit, POINTS)
+
+    def _limits(self) -> Iterator[int]:
+        while True:
+            yield self._limit
+
+    def event(self, record: Record) -> None:
+        """Send the file, the tag or the status that an event means."""
+        with clients.store_errors():
+            match record.get("event"):
+                case "artifact":
+                    if record.get("kind") == "config":
+                        self._send_facts()
+                    self._artifacts.offer(record["path"])
+                case "sample":
+                    self._artifacts.offer(record["path"])
+                case "alert":
+                    self._tag(_alert_tag(record))
+                case "resume":
+                    self._reopen()
+
+    def _reopen(self) -> None:
+        self._client.update_run(self._run_id, status="RUNNING")
+        present = self._client.get_run(self._run_id).data.tags
+        for name in (ERROR, REASON):
+            if name in present:
+                self._client.delete_tag(self._run_id, name)
+
+    def close(self, outcome: Outcome) -> None:
+        """Send all files and the last description; say how the run ended even if a file cannot be sent."""
+        with clients.store_errors():
+            self._send_facts()
+            try:
+                self._artifacts.finish()
+            finally:
+                self._end(outcome)
+
+    def _end(self, outcome: Outcome) -> None:
+        reason = (outcome.reason or "").strip().split("\n", 1)[0][:LONGEST_REASON]
+        tags = {REASON: reason} if reason else {}
+        if outcome.status == "FAILED":
+            tags[ERROR] = reason or "unknown"
+        self._tag(tags)
+        self._client.set_terminated(self._run_id, outcome.status, outcome.end_time)
+        self._outcome = outcome
+
+    def confirm(self) -> bool:
+        """Say again how an adopted run ended: `mlflow run` sets FINISHED or FAILED when its child ends."""
+        if not self._adopted or self._outcome is None:
+            return False
+        with clients.store_errors():
+            if self._client.get_run(self._run_id).info.status != self._outcome.status:
+                self._end(self._outcome)
+        return True
+
+
+def _alert_tag(record: Record) -> dict[str, str]:
+    text = f"step {record.get('step')}: {record.get('message')}; {record.get('advice')}"
+    return {facts.valid_name(f"spectral.alert.{record.get('kind')}"): text[:LONGEST_REASON]}
+
+
+def _chunks(pairs: Iterable[tuple[str, str]]) -> Iterable[tuple[tuple[str, str], ...]]:
+    iterator = iter(pairs)
+    return iter(lambda: tuple(itertools.islice(iterator, PAIRS)), ())

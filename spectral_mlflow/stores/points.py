@@ -1,0 +1,83 @@
+"""Lines of the journal as the metric points that MLflow takes, cut into calls of a size it takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlflow.entities import Metric
+
+from spectral_mlflow import journal
+from spectral_mlflow.journal import Record
+from spectral_mlflow.stores.facts import valid_name
+from spectral_mlflow.stores.reader import Batch
+
+NOT_METRICS = ("step", "timestamp")
+
+
+@dataclass
+class Call:
+    """What one call sends.
+
+    Attributes:
+        points: metric points.
+        marks: tags that name infinite values; MLflow would store those as the largest finite number.
+        offset: bytes of the journal that are sent with this call; None in the middle of a line.
+    """
+
+    points: list[Metric] = field(default_factory=list)
+    marks: dict[str, str] = field(default_factory=dict)
+    offset: int | None = None
+
+
+def calls(batch: Batch, limits: Iterator[int]) -> Iterator[Call]:
+    """The calls that send a batch of lines.
+
+    Args:
+        batch: records of metrics.jsonl, each with the offset behind it.
+        limits: the most points of each call; one is taken for each call.
+    """
+    limit, call = next(limits), Call()
+    for record, offset in batch:
+        line = points(record)
+        if call.points and len(call.points) + len(line) > limit:
+            yield call
+            limit, call = next(limits), Call()
+        while len(line) > limit:
+            yield Call(points=line[:limit])
+            line = line[limit:]
+        call.points += line
+        call.marks |= marks(record)
+        call.offset = offset
+    yield call
+
+
+def points(record: Record) -> list[Metric]:
+    """One point for each number of the line that is not infinite, at the journal's time and step."""
+    if not isinstance(record.get("step"), int) or "timestamp" not in record:
+        return []
+    time = journal.milliseconds(record["timestamp"])
+    return [
+        Metric(valid_name(name), float(value), time, record["step"])
+        for name, value in _numbers(record)
+        if not math.isinf(value)
+    ]
+
+
+def marks(record: Record) -> dict[str, str]:
+    """A tag for each infinite value of the line, which says where it is."""
+    return {
+        valid_name(f"spectral.nonfinite.{name}"): f"{float(value)} at step {record.get('step')}"
+        for name, value in _numbers(record)
+        if math.isinf(value)
+    }
+
+
+def _numbers(record: Mapping[str, Any]) -> list[tuple[str, float]]:
+    return [
+        (name, value)
+        for name, value in record.items()
+        if name not in NOT_METRICS and isinstance(value, (int, float)) and not isinstance(value, bool)
+    ]

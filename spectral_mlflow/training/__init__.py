@@ -1,0 +1,1 @@
+"""The training loop and everything an exact resume needs."""

@@ -1,0 +1,239 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import torch
+
+from spectral_mlflow.config import ExperimentConfig
+from spectral_mlflow.data.batches import batch
+from spectral_mlflow.data.dataset import Dataset
+from spectral_mlflow.losses import LossParts
+from spectral_mlflow.models.generation import generate
+from spectral_mlflow.monitoring.progress import Progress
+from spectral_mlflow.monitoring.structured_log import training_fields
+from spectral_mlflow.monitoring.tracker import ExperimentTracker
+from spectral_mlflow.optim import learning_rate
+from spectral_mlflow.training.evaluation import perplexity, validation_loss
+from spectral_mlflow.training.signals import StopSignals
+from spectral_mlflow.training.state import TrainState
+
+Metrics = dict[str, float]
+
+LOSSES = ("loss", "objective", "coherence_loss", "val_loss", "best_val_loss")
+LOG_ENTRIES = 20  # Entries of training.log in a run, besides evaluations.
+
+# Evaluation keeps no activations for a backward pass, so it takes larger batches than training.
+EVALUATION_BATCHES = 4
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    status: str  # completed, failed or killed
+    reason: str | None
+    exit_code: int
+
+
+class Trainer:
+    """Takes a `TrainState` from its step to the last one, telling the tracker and the progress line."""
+
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        dataset: Dataset,
+        state: TrainState,
+        tracker: ExperimentTracker,
+        progress: Progress,
+    ) -> None:
+        self.config = config
+        self.dataset = dataset
+        self.state = state
+        self.tracker = tracker
+        self.progress = progress
+        self.device = next(state.model.parameters()).device
+        self.tokens_per_step = config.training.batch_size * config.model.block_size
+        self._process = psutil.Process()
+        self._saved_step = state.step
+
+    def run(self, signals: StopSignals) -> Outcome:
+        """Train until the last step, early stopping, a signal, or too many steps without a finite gradient."""
+        state, training = self.state, self.config.training
+        while state.step < training.steps:
+            state.step += 1
+            started = time.perf_counter()
+            metrics = self.train_step() | self.measure(time.perf_counter() - started)
+            if self.due(self.config.monitoring.eval_interval):
+                metrics |= self.evaluate()
+            state.seconds += time.perf_counter() - started
+            self.record(metrics)
+            reason = self.stop_reason()
+            if reason or signals.received:
+                return self.stopped(reason, signals)
+        return Outcome("completed", None, 0)
+
+    def train_step(self) -> Metrics:
+        """One optimizer step on the batch of this step; skipped when loss or gradient is not finite."""
+        state, training = self.state, self.config.training
+        inputs, targets = batch(
+            self.dataset.train, seed=training.seed, step=state.step,
+            batch_size=training.batch_size, block_size=self.config.model.block_size,
+        )  # fmt: skip
+        lr = learning_rate(state.step, training)
+        for group in state.optimizer.param_groups:
+            group["lr"] = lr
+        parts: LossParts = state.loss(state.model(inputs.to(self.device)), targets.to(self.device))
+        parts.objective.backward()  # type: ignore[no-untyped-call]  # torch has no types for it
+        norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), training.grad_clip or math.inf).item()
+        if math.isfinite(parts.objective.item() + norm):
+            state.optimizer.step()
+            state.skipped_in_a_row = 0
+        else:
+            self.skip(parts.objective.item(), norm)
+        state.optimizer.zero_grad(set_to_none=True)
+        return {"learning_rate": lr, "grad/norm": norm} | self.losses(parts)
+
+    def losses(self, parts: LossParts) -> Metrics:
+        """The parts of the loss by the names of the journal."""
+        loss = parts.loss.item()
+        self.state.loss_history.append(loss)
+        metrics = {"loss": loss, "objective": parts.objective.item(), "perplexity": perplexity(loss)}
+        if parts.coherence is not None:
+            metrics["coherence_loss"] = parts.coherence.item()
+        ratio = self.state.model.wave_ratio()
+        return metrics if ratio is None else metrics | {"wave_ratio": ratio}
+
+    def skip(self, objective: float, norm: float) -> None:
+        """Leave the weights as they are, and say so."""
+        self.state.skipped += 1
+        self.state.skipped_in_a_row += 1
+        message = f"step {self.state.step} skipped: objective {objective}, gradient norm {norm}"
+        self.progress.note(message)
+        self.tracker.alert(self.state.step, "critical", "non-finite", message,
+                           "lower training.lr or training.grad_clip, or lengthen training.warmup_steps")  # fmt: skip
+
+    def measure(self, seconds: float) -> Metrics:
+        """Speed, position and memory of this step."""
+        seen = self.state.step * self.tokens_per_step
+        metrics = {
+            "tokens_per_sec": self.tokens_per_step / seconds,
+            "epoch": seen / len(self.dataset.train),
+            "system/rss_mb": self._process.memory_info().rss / 2**20,
+        }
+        if self.device.type == "cuda":
+            metrics["gpu_memory_mb"] = torch.cuda.max_memory_allocated(self.device) / 2**20
+        return metrics
+
+    def evaluate(self) -> Metrics:
+        """Loss over the whole validation split; a new best one is checkpointed by `record`."""
+        state = self.state
+        loss = validation_loss(
+            state.model, self.dataset.val,
+            batch_size=EVALUATION_BATCHES * self.config.training.batch_size, device=self.device,
+        )  # fmt: skip
+        if loss < state.best_val_loss:
+            state.best_val_loss, state.best_step, state.evaluations_without_best = loss, state.step, 0
+        else:
+            state.evaluations_without_best += 1
+        metrics = {"val_loss": loss, "val_perplexity": perplexity(loss), "best_val_loss": state.best_val_loss}
+        if self.dataset.tokenizer.kind == "char":
+            metrics["val_bits_per_char"] = loss / math.log(2)
+        return metrics
+
+    def record(self, metrics: Metrics) -> None:
+        """Tell tracker and progress line of this step; save, draw and sample where it is time to."""
+        state, monitoring = self.state, self.config.monitoring
+        is_best = "val_loss" in metrics and state.best_step == state.step
+        if "val_loss" in metrics or self.due(monitoring.log_interval):
+            self.tracker.log_metrics(metrics, state.step)
+        self.progress.update(state.step, loss=metrics["loss"], tokens_per_sec=metrics["tokens_per_sec"])
+        if "val_loss" in metrics:
+            mark = "  (best so far)" if is_best else ""
+            self.progress.note(f"step {state.step}  validation loss {metrics['val_loss']:.4f}{mark}")
+        if "val_loss" in metrics or self.due(max(1, self.config.training.steps // LOG_ENTRIES)):
+            self.write_log(metrics)
+        if is_best or self.due(monitoring.checkpoint_interval):
+            self.save(metrics, best=is_best)
+        if self.due(monitoring.viz_interval):
+            self.tracker.save_plots(state.step, state.model, state.loss_history)
+            self.sample()
+
+    def write_log(self, metrics: Metrics) -> None:
+        """An entry of training.log, for people."""
+        steps_per_epoch = max(1, len(self.dataset.train) // self.tokens_per_step)
+        epoch, position = divmod(self.state.step, steps_per_epoch)
+        fields = training_fields(
+            epoch=(epoch + 1, 1 + self.config.training.steps // steps_per_epoch),
+            batch=(position, steps_per_epoch),
+            files=(self.dataset.corpus.files, 0),
+            losses={name: metrics[name] for name in LOSSES if name in metrics},
+            ram_gb=metrics["system/rss_mb"] / 1024,
+            eta_seconds=self.progress.eta_seconds(),
+        )
+        title = "Evaluation" if "val_loss" in metrics else "Training progress"
+        self.tracker.log.entry("INFO", "training", f"{title} at step {self.state.step}", fields)
+
+    def due(self, interval: int) -> bool:
+        """Whether something of this interval is to be done at this step; at the last one everything is."""
+        return self.state.step % interval == 0 or self.state.step == self.config.training.steps
+
+    def save(self, metrics: Metrics, *, best: bool = False) -> None:
+        """Write a checkpoint."""
+        state = self.state
+        path = self.tracker.save_checkpoint(
+            state.model, state.optimizer, None, state.step, metrics,
+            loss_history=state.loss_history, state=state.extra(), best=best,
+        )  # fmt: skip
+        if path:
+            self._saved_step = state.step
+
+    def sample(self) -> None:
+        """Generate a text and keep it. The generator is its own, so that training draws the same numbers without."""
+        length = self.config.monitoring.sample_tokens
+        if not length:
+            return
+        generator = torch.Generator(self.device).manual_seed(self.config.training.seed)
+        prompt = self.dataset.train[:1].to(self.device)
+        tokens = generate(self.state.model, prompt, length, temperature=0.8, generator=generator)
+        self.tracker.log_sample(self.state.step, self.dataset.tokenizer.decode(tokens.tolist()))
+
+    def stop_reason(self) -> str | None:
+        """Why to stop before the last step, if there is a reason."""
+        training, state = self.config.training, self.state
+        if state.skipped_in_a_row >= training.max_skipped:
+            return f"{state.skipped_in_a_row} steps in a row without a finite loss and gradient"
+        if training.early_stopping and state.evaluations_without_best >= training.early_stopping:
+            return f"early stopping: no better validation loss than {state.best_val_loss:.4f} of step {state.best_step}"
+        return None
+
+    def stopped(self, reason: str | None, signals: StopSignals) -> Outcome:
+        """Save what the last checkpoint does not have, and name how the run ended."""
+        if self._saved_step < self.state.step:
+            self.save({})
+        if signals.received:
+            return Outcome("killed", signals.received.name, signals.exit_code)
+        if self.state.skipped_in_a_row:
+            return Outcome("failed", reason, 1)
+        return Outcome("completed", reason, 0)
+
+    def results(self) -> dict[str, Any]:
+        """The final metrics of results.json."""
+        state = self.state
+        evaluated = [line for line in self.tracker.metrics.load_metrics() if "val_loss" in line]
+        val_loss = evaluated[-1]["val_loss"] if evaluated else math.nan
+        return {
+            "val_loss": val_loss,
+            "perplexity": perplexity(val_loss),
+            "best_val_loss": state.best_val_loss,
+            "best_step": state.best_step,
+            "final_step": state.step,
+            "skipped_steps": state.skipped,
+            "total_time_seconds": state.seconds,
+            "tokens_per_second": state.step * self.tokens_per_step / max(state.seconds, 1e-9),
+        }

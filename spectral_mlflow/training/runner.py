@@ -1,0 +1,184 @@
+"""From settings to a finished run: prepare, train, and end it truthfully."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spectral_mlflow.config import ExperimentConfig, flatten
+from spectral_mlflow.data import dataset as datasets
+from spectral_mlflow.data.dataset import Dataset
+from spectral_mlflow.errors import UserError
+from spectral_mlflow.losses import build_loss
+from spectral_mlflow.models import gpt
+from spectral_mlflow.monitoring.configs import ConfigTracker
+from spectral_mlflow.monitoring.progress import Progress
+from spectral_mlflow.monitoring.tracker import ExperimentTracker
+from spectral_mlflow.optim import build_optimizer
+from spectral_mlflow.training import devices
+from spectral_mlflow.training.loop import Outcome, Trainer
+from spectral_mlflow.training.signals import StopSignals
+from spectral_mlflow.training.state import TrainState
+
+# A continued run may be longer, and may be watched differently. Anything else would be another run.
+MAY_CHANGE = ("training.steps", "monitoring.", "runtime.")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What is known of a run at its end."""
+
+    run_dir: Path
+    outcome: Outcome
+    results: dict[str, Any]
+    sample: str
+    store: dict[str, Any]
+    store_complete: bool
+
+
+def dry(config: ExperimentConfig) -> ExperimentConfig:
+    """Ten steps in which everything happens that happens in a long run."""
+    return replace(
+        config,
+        name=f"{config.name}-dry",
+        training=replace(config.training, steps=10, warmup_steps=min(config.training.warmup_steps, 5)),
+        monitoring=replace(
+            config.monitoring, log_interval=1, eval_interval=5, checkpoint_interval=5, viz_interval=5, sample_tokens=50
+        ),
+    )
+
+
+def start(
+    config: ExperimentConfig, *, tracking_uri: str | None = None, tags: Mapping[str, str] | None = None
+) -> Finished:
+    """Train a new run.
+
+    Everything that a user may have got wrong is checked before the run directory is made.
+
+    Raises:
+        UserError: corpus, device, sizes or directory cannot be used.
+    """
+    device = devices.choose(config.runtime)
+    dataset = datasets.prepare(config.dataset, config.model.block_size)
+    config = replace(config, dataset=replace(config.dataset, name=dataset.info()["name"]))
+    state = _new_state(config, dataset, device)
+    tracker = ExperimentTracker(config, tracking_uri=tracking_uri, tags=tags)
+    dataset.tokenizer.save(tracker.run_dir / "tokenizer.json")
+    return _train(config, dataset, state, tracker)
+
+
+def resume(run_dir: Path, overrides: Mapping[str, Any], *, tracking_uri: str | None = None) -> Finished:
+    """Continue a run from its newest whole checkpoint.
+
+    Args:
+        run_dir: its directory.
+        overrides: dotted settings that differ from those of the run.
+        tracking_uri: where its store is now, if not where it was.
+
+    Raises:
+        UserError: settings that may not change, another corpus, no whole checkpoint, nothing left to do.
+    """
+    written = ConfigTracker(str(run_dir)).load_config()
+    config = _changed(ExperimentConfig.from_dict(written["config"]), overrides)
+    device = devices.choose(config.runtime)
+    dataset = datasets.prepare(config.dataset, config.model.block_size)
+    _same_corpus(written["dataset"], dataset)
+    state = _new_state(config, dataset, device)
+    tracker = ExperimentTracker(config, run_dir=run_dir, tracking_uri=tracking_uri)
+    try:
+        checkpoint = _newest_checkpoint(tracker, config.training.steps)
+    except UserError:
+        tracker.close()
+        raise
+    _warn_of_threads(tracker, checkpoint)
+    state.restore(checkpoint)
+    return _train(config, dataset, state, tracker)
+
+
+def _newest_checkpoint(tracker: ExperimentTracker, steps: int) -> dict[str, Any]:
+    checkpoint = tracker.checkpoints.load_latest_checkpoint()
+    if checkpoint is None:
+        raise UserError(
+            f"{tracker.run_dir} has no whole checkpoint to continue from; "
+            f"start it again: spectral train --config {tracker.run_dir / 'config.json'}"
+        )
+    if checkpoint["step"] >= steps:
+        raise UserError(
+            f"{tracker.experiment_id} has already done its {checkpoint['step']} steps; "
+            f"to go on, give more: --steps {2 * checkpoint['step']}"
+        )
+    return checkpoint
+
+
+def _changed(config: ExperimentConfig, overrides: Mapping[str, Any]) -> ExperimentConfig:
+    values = config.to_dict()
+    old = flatten(values)
+    refused = [
+        f"{name} (was {old[name]}, given {value})"
+        for name, value in overrides.items()
+        if not name.startswith(MAY_CHANGE) and str(old[name]) != str(value)
+    ]
+    if refused:
+        raise UserError(
+            f"a continued run may not change {', '.join(refused)}; start a new run with spectral train --config"
+        )
+    for name, value in overrides.items():
+        room, leaf = name.rsplit(".", 1) if "." in name else ("", name)
+        (values[room] if room else values)[leaf] = value
+    return ExperimentConfig.from_dict(values)
+
+
+def _same_corpus(written: Mapping[str, Any], dataset: Dataset) -> None:
+    found = dataset.info()["sha256"]
+    if written["sha256"] != found:
+        raise UserError(
+            f"dataset {written['name']} is not what the run was trained on "
+            f"(sha256 {written['sha256'][:12]}, now {found[:12]}); "
+            "restore the old files, or start a new run"
+        )
+
+
+def _warn_of_threads(tracker: ExperimentTracker, checkpoint: Mapping[str, Any]) -> None:
+    then, now = checkpoint["state"]["threads"], torch.get_num_threads()
+    if then != now:
+        message = f"the run used {then} CPU threads, now {now}"
+        advice = f"sums are rounded differently then; runtime.threads={then} repeats them to the last bit"
+        tracker.alert(checkpoint["step"], "warning", "resume", message, advice)
+
+
+def _new_state(config: ExperimentConfig, dataset: Dataset, device: torch.device) -> TrainState:
+    vocab_size = dataset.tokenizer.vocab_size
+    torch.manual_seed(config.training.seed)  # Dropout draws from the global generator.
+    model = gpt.build(config.model, vocab_size, config.training.seed).to(device)
+    loss = build_loss(config.training, vocab_size).to(device)
+    return TrainState(model, build_optimizer(model, config.training), loss)
+
+
+def _train(config: ExperimentConfig, dataset: Dataset, state: TrainState, tracker: ExperimentTracker) -> Finished:
+    try:
+        tracker.start_experiment(state.model, dataset.info())
+        tracker.add_artifact(tracker.run_dir / "tokenizer.json", "tokenizer")
+        with StopSignals() as signals, Progress(config.training.steps, start_step=state.step) as progress:
+            trainer = Trainer(config, dataset, state, tracker, progress)
+            outcome = trainer.run(signals)
+    except BaseException as failure:
+        stopped = isinstance(failure, KeyboardInterrupt)
+        tracker.end_experiment("killed" if stopped else "failed", failure, step=state.step)
+        tracker.close()
+        raise
+    results = trainer.results()
+    tracker.save_results(
+        results,
+        status=outcome.status,
+        dataset={"name": dataset.info()["name"], "sha256": dataset.info()["sha256"]},
+        config_hash=config.hash(),
+        num_parameters=state.model.num_parameters(),
+    )
+    tracker.end_experiment(outcome.status, outcome.reason, step=state.step)
+    complete = tracker.wait_for_stores(seconds=60)
+    tracker.close()
+    return Finished(tracker.run_dir, outcome, results, tracker.last_sample(), tracker.store_state(), complete)

@@ -1,0 +1,137 @@
+"""StructuredLog: the exact form of training.log, its rotation, and a disk that refuses."""
+
+import gzip
+import re
+import subprocess
+import sys
+import tempfile
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spectral_mlflow.monitoring import StructuredLog
+from spectral_mlflow.monitoring.structured_log import duration, training_fields
+
+
+def noon() -> datetime:
+    """The moment of the documented example."""
+    return datetime(2025, 7, 9, 14, 30, 25, 123_456)
+
+
+def test_entry_has_the_documented_form(tmp_path: Path) -> None:
+    """The example of the documentation comes out to the letter."""
+    fields = training_fields(
+        epoch=(5, 100), batch=(25, 50), files=(800, 300), losses={"recon": 0.45, "kl": 0.12, "adv": 0.08},
+        gpu_gb=(3.2, 4), ram_gb=8.5, eta_seconds=8100, samples="samples/sample_step_5.txt",
+    )  # fmt: skip
+    with StructuredLog(tmp_path / "training.log", clock=noon) as log:
+        log.entry("INFO", "enhanced_logger", "Training progress", fields)
+    assert (tmp_path / "training.log").read_text() == (
+        "[2025-07-09 14:30:25.123] [INFO] [enhanced_logger] Training progress\n"
+        "  - Epoch: 5/100, Batch: 25/50\n"
+        "  - Files processed: 800 (300 augmented)\n"
+        "  - Losses: {recon: 0.45, kl: 0.12, adv: 0.08}\n"
+        "  - Memory: GPU 3.20GB/4.00GB, RAM: 8.50GB\n"
+        "  - ETA: 2h 15min\n"
+        "  - Samples saved: samples/sample_step_5.txt\n"
+    )
+
+
+def test_progress_has_only_the_fields_that_are_known() -> None:
+    """What is not given leaves no line."""
+    assert training_fields() == {}
+    assert training_fields(batch=(1, 2), ram_gb=0.0, eta_seconds=0.0) == {
+        "Batch": "1/2",
+        "Memory": "RAM: 0.00GB",
+        "ETA": "0s",
+    }
+
+
+def test_small_and_invalid_losses_stay_readable() -> None:
+    """Two decimals do not hide a small loss as 0.00, and NaN is called so."""
+    losses = {"loss": 2.0, "zero": 0.0, "small": 0.00123, "bad": float("nan")}
+    assert training_fields(losses=losses) == {"Losses": "{loss: 2.00, zero: 0.00, small: 1.23e-03, bad: nan}"}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0s"),
+        (59.4, "59s"),
+        (59.6, "1min"),
+        (3570, "1h 0min"),
+        (8100, "2h 15min"),
+        (86400 * 3 + 4 * 3600, "3d 4h"),
+    ],
+)
+def test_durations_are_said_as_people_say_them(seconds: float, text: str) -> None:
+    """A duration has its two largest units at most."""
+    assert duration(seconds) == text
+
+
+@given(message=st.text(), key=st.text(), value=st.text())
+def test_every_entry_is_a_line_and_one_for_each_field(message: str, key: str, value: str) -> None:
+    """No text, whatever its characters, breaks a line or forges an entry."""
+    with tempfile.TemporaryDirectory() as folder:
+        with StructuredLog(Path(folder) / "training.log", clock=noon) as log:
+            log.entry("INFO", "test", message, {key: value})
+        text = (Path(folder) / "training.log").read_bytes().decode()
+    lines = text.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("[2025-07-09 14:30:25.123] [INFO] [test] ")
+    assert re.match(r"  - .*: ", lines[1])
+
+
+def test_entry_is_on_disk_when_the_call_returns(tmp_path: Path) -> None:
+    """Each entry is there at once and a later log appends."""
+    for count in (1, 2):
+        log = StructuredLog(tmp_path / "training.log")
+        log.entry("WARNING", "test", "entry")
+        assert (tmp_path / "training.log").read_text().count("[WARNING] [test] entry\n") == count
+        log.close()
+
+
+def test_log_that_is_let_go_closes_its_file(tmp_path: Path) -> None:
+    """A log that nobody closed closes its file with itself, without a warning."""
+    code = (
+        "import sys; from pathlib import Path; from spectral_mlflow.monitoring import StructuredLog\n"
+        "log = StructuredLog(Path(sys.argv[1])); log.entry('INFO', 'test', 'entry'); del log\n"
+    )
+    command = [sys.executable, "-X", "dev", "-W", "error", "-c", code, str(tmp_path / "training.log")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_rotation_keeps_the_newest_backups_gzipped(tmp_path: Path) -> None:
+    """At the limit the file is compressed aside; the oldest backup goes; no entry among the kept is lost."""
+    with StructuredLog(tmp_path / "training.log", largest_file=500, backups=3) as log:
+        for number in range(60):
+            log.entry("INFO", "test", f"entry {number}")
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["training.log", "training.log.1.gz", "training.log.2.gz", "training.log.3.gz"]
+    backups = [gzip.decompress((tmp_path / name).read_bytes()).decode() for name in reversed(names[1:])]
+    text = "".join([*backups, (tmp_path / "training.log").read_text()])
+    numbers = [int(number) for number in re.findall(r"entry (\d+)\n", text)]
+    assert numbers == list(range(numbers[0], 60))
+    assert len(numbers) > 20
+    assert all(len(part) <= 500 for part in backups)
+
+
+def test_disk_that_refuses_is_told_once_and_stops_nothing(tmp_path: Path) -> None:
+    """On a full disk entries are lost with one line on stderr, and the caller goes on."""
+    code = (
+        "import resource, sys; from pathlib import Path\n"
+        "from spectral_mlflow.monitoring import StructuredLog\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (150, 150))\n"
+        "log = StructuredLog(Path(sys.argv[1]))\n"
+        "for _ in range(9): log.entry('INFO', 'test', 'an entry of some length')\n"
+        "log.close()\n"
+        "print('went on')"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "training.log")], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "went on\n"), done.stderr
+    assert "File too large; log entries may be lost" in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,121 @@
+"""Markdown from templates."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import Any
+
+import pypandoc
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spectral_mlflow.paper import markdown
+from spectral_mlflow.paper.equations import EQUATIONS
+from spectral_mlflow.paper.markdown import Numbering, code, listing, md, number
+from spectral_mlflow.paper.render import READER
+
+HOSTILE = st.text(st.sampled_from("|*_<>`$#[]()!~\\^@&:;.\"'{}=+-/\n\r\t abwx1é≤"), max_size=30)
+
+
+def cells(texts: list[str]) -> list[Any]:
+    """The inline elements of one-cell rows of a table, as pandoc reads them."""
+    table = "| head |\n|:--|\n" + "".join(f"| {text} |\n" for text in texts)
+    done = subprocess.run(
+        [pypandoc.get_pandoc_path(), f"--from={READER}", "--to=json"],
+        input=table,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (block,) = json.loads(done.stdout)["blocks"]
+    assert block["t"] == "Table"
+    return [row[1][0][4] for row in block["c"][4][0][3]]
+
+
+def plain_text(inlines: list[Any]) -> str:
+    """The text of plain words; anything else is markup that got through."""
+    assert {inline["t"] for inline in inlines} <= {"Str", "Space"}, inlines
+    return "".join(inline.get("c", " ") for inline in inlines)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(HOSTILE, min_size=10, max_size=40))
+def test_no_text_of_a_user_is_markup(texts: list[str]) -> None:
+    """Whatever stands in a name, a cell of a table shows it, character by character."""
+    found = cells([md(text) for text in texts])
+    assert len(found) == len(texts)
+    for blocks, text in zip(found, texts, strict=True):
+        shown = plain_text(blocks[0]["c"]) if blocks else ""
+        assert " ".join(shown.split()) == " ".join(text.split())
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(HOSTILE.filter(lambda text: text.strip() and "\\" not in text), min_size=10, max_size=40))
+def test_code_spans_show_what_they_were_given(texts: list[str]) -> None:
+    """Bars and backticks neither end a code span nor its cell."""
+    for blocks, text in zip(cells([code(text, table=True) for text in texts]), texts, strict=True):
+        ((inline,),) = [block["c"] for block in blocks]
+        assert inline["t"] == "Code"
+        assert " ".join(inline["c"][1].split()) == " ".join(text.split())
+
+
+def test_links_and_names_stay_text() -> None:
+    """Addresses, mentions and HTML in a name do not become links or tags."""
+    texts = [
+        "www.example.org",
+        "http://example.org",
+        "me@example.org",
+        "<script>x</script>",
+        "[a](b)",
+        ":smile:",
+        "![x](y)",
+    ]
+    for blocks, text in zip(cells([md(text) for text in texts]), texts, strict=True):
+        assert plain_text(blocks[0]["c"]) == text
+
+
+def test_a_direction_mark_cannot_turn_a_line_around() -> None:
+    """Control characters, line ends and direction marks become a space."""
+    assert md("a\u202eb\x00c\r\nd") == "a b c d"
+
+
+def test_what_is_not_known_is_named() -> None:
+    """A missing value is shown as n/a, never as a number."""
+    assert [md(None), number(None), listing([])] == ["n/a"] * 3
+    assert listing([True, 0.0010000000001, 3]) == "yes, 0.001, 3"
+
+
+def test_numbers_follow_the_order_and_references_agree() -> None:
+    """A reference further up shows the number that is given further down."""
+    first = Numbering()
+    first.define("eq", "mix")
+    first.define("eq", "fast")
+    first.define("fig", "curves")
+    second = Numbering(first.found)
+    assert second.eqref("fast") == "[(2)](#eq-2)"
+    assert second.ref("fig", "curves") == "[Figure 1](#fig-1)"
+    assert r"\tag{1}" in second.equation("mix")
+    with pytest.raises(ValueError, match="no eq dot"):
+        second.eqref("dot")
+    with pytest.raises(ValueError, match="twice"):
+        second.equation("mix")
+
+
+def test_a_misspelt_value_in_a_template_is_an_error() -> None:
+    """Templates are strict: nothing undefined is printed as an empty text."""
+    with pytest.raises(markdown.jinja2.UndefinedError):
+        markdown.render("technical_paper.md.j2", {})
+
+
+@pytest.mark.parametrize("name", EQUATIONS)
+def test_every_equation_is_read_as_mathematics(name: str) -> None:
+    """Pandoc turns each equation to typst without falling back to its source."""
+    done = subprocess.run(
+        [pypandoc.get_pandoc_path(), f"--from={READER}", "--to=typst"],
+        input=f"$$\n{EQUATIONS[name]}\n$$", capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stderr == ""
+    assert done.stdout.startswith("$ ")
+    assert "\\text" not in done.stdout

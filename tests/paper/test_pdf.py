@@ -1,0 +1,106 @@
+"""PDF from Markdown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pypdfium2
+import pytest
+from tracking_store import TrackingStore
+
+from spectral_mlflow.errors import UserError
+from spectral_mlflow.paper.generator import PaperGenerator
+from spectral_mlflow.paper.render import LAYOUTS, to_pdf, to_typst
+
+# Unbroken lines are longer than this in no layout: what lies outside of the page was cut off by somebody's printer.
+MARGIN = 25
+
+
+def pages(path: str | Path) -> list[str]:
+    """Text of each page."""
+    document = pypdfium2.PdfDocument(path)
+    texts = [page.get_textpage().get_text_bounded() for page in document]
+    document.close()
+    return texts
+
+
+def outermost(path: str | Path) -> tuple[float, float]:
+    """How far text comes to the left and right edges of any page, in points."""
+    document = pypdfium2.PdfDocument(path)
+    left, right = [], []
+    for page in document:
+        text = page.get_textpage()
+        boxes = [text.get_charbox(index) for index in range(text.count_chars())]
+        boxes = [box for box in boxes if box[2] > box[0]]
+        left.append(min(box[0] for box in boxes))
+        right.append(page.get_width() - max(box[2] for box in boxes))
+    document.close()
+    return min(left), min(right)
+
+
+@pytest.mark.parametrize("template", LAYOUTS)
+def test_the_paper_in_every_layout(study: TrackingStore, tmp_path: Path, template: str) -> None:
+    """Title, abstract, captions, numbers and references are there, and nothing runs off the page."""
+    generator = PaperGenerator(tmp_path, tracking_uri=study.uri)
+    path = generator.render_to_pdf(generator.generate_technical_paper(template=template), template)
+    found = pages(path)
+    text = " ".join(" ".join(found).split())
+    assert len(found) >= 4
+    assert "Wave-Based and Standard GPTs" in found[0]
+    assert "Abstract" in found[0]
+    assert "(17)" in text
+    assert "Table 1. Best validation loss" in text
+    assert "Figure 1. Validation loss" in text
+    assert "2.3922 [2.3893, 2.3951]" in text.replace("\u00a0", " ")
+    assert "?" not in text
+    assert "\ufffd" not in text
+    assert r"\tag" not in text
+    assert "<a id" not in text
+    assert min(outermost(path)) > MARGIN
+
+
+def test_the_guide(study: TrackingStore, tmp_path: Path) -> None:
+    """The guide becomes pages with its title, its tables and its drawings."""
+    generator = PaperGenerator(tmp_path, tracking_uri=study.uri)
+    path = generator.render_to_pdf(generator.generate_intuitive_guide())
+    found = pages(path)
+    assert "Tokens as Waves" in found[0]
+    assert "Figure 5." in "".join(found)
+    assert min(outermost(path)) > MARGIN
+    assert not list(tmp_path.glob("*.typ"))
+
+
+def test_links_between_numbers_survive() -> None:
+    """A reference becomes a link to the label of its equation, figure or table."""
+    source = to_typst(
+        "# T\n\nSee [(1)](#eq-1), [Figure 1](#fig-1), [Table 1](#tab-1).\n\n$$\nx = 1 \\tag{1}\n$$\n\n"
+        '![alt](figures/x.svg)\n\n<a id="fig-1"></a>*Figure 1. Of **x** and y.*\n\n'
+        '<a id="tab-1"></a>*Table 1. Of z.*\n\n| a |\n|:--|\n| b |\n'
+    )
+    for label in ("eq-1", "fig-1", "tab-1"):
+        assert source.count(f"#link(<{label}>)") == 1
+        assert source.replace(f"#link(<{label}>)", "").count(f"<{label}>") == 1
+    assert "Of #strong[x] and y." in source
+    assert "Of z." in source
+    assert "Figure 1. Of" not in source
+
+
+def test_user_text_is_not_typst(tmp_path: Path) -> None:
+    """What typst would run or resolve is set as it stands."""
+    file = tmp_path / "hostile.md"
+    file.write_text(
+        '# A\n\nline\n\ntext \\#panic("x") \\@nobody // no comment /* nor this */ \\<label\\> --- ~ "q" end\n'
+    )
+    (page,) = pages(to_pdf(file))
+    assert '#panic("x") @nobody // no comment /* nor this */ <label> --- ~ "q" end' in page
+
+
+def test_a_document_that_is_not_there(tmp_path: Path) -> None:
+    """A missing document, or one with a missing figure, is told in one line and leaves no PDF."""
+    with pytest.raises(UserError, match="does not exist"):
+        to_pdf(tmp_path / "none.md")
+    file = tmp_path / "figure.md"
+    file.write_text("# A\n\nb\n\n![x](nothing.svg)\n")
+    with pytest.raises(UserError, match="cannot be set as PDF"):
+        to_pdf(file)
+    assert not file.with_suffix(".pdf").exists()

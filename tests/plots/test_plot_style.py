@@ -1,0 +1,179 @@
+"""The house style: in force only where it is asked for, legible, and the same bytes every time."""
+
+import subprocess
+import sys
+from itertools import combinations
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from spectral_mlflow.errors import UserError
+from spectral_mlflow.plots import ink, style, training, waves
+
+# Severity 1 of Machado, Oliveira and Fernandes (2009), for linear RGB.
+COLOR_VISION = {
+    "full": np.eye(3),
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
+}
+XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+
+
+def _linear(color: str) -> np.ndarray:
+    rgb = np.array(to_rgb(color))
+    return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+
+
+def _lab(linear: np.ndarray) -> np.ndarray:
+    x, y, z = np.cbrt(XYZ @ np.clip(linear, 0, 1) / XYZ.sum(1))
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def _contrast(one: str, other: str) -> float:
+    bright, dim = sorted(((XYZ[1] @ _linear(color)) + 0.05 for color in (one, other)), reverse=True)
+    return float(bright / dim)
+
+
+@pytest.mark.parametrize("colors", [style.DARK, style.LIGHT])
+@pytest.mark.parametrize("vision", COLOR_VISION)
+def test_lines_can_be_told_apart(colors: style.Palette, vision: str) -> None:
+    """Whatever a reader's colour vision, no two of the first four line colours look alike."""
+    seen = [_lab(np.array(COLOR_VISION[vision]) @ _linear(color)) for color in colors.lines[:4]]
+    assert min(np.linalg.norm(a - b) for a, b in combinations(seen, 2)) > 12
+
+
+@pytest.mark.parametrize("colors", [style.DARK, style.LIGHT])
+def test_everything_stands_out_from_the_ground(colors: style.Palette) -> None:
+    """Texts have a contrast of 4.5 to 1 and lines of 3 to 1 (WCAG 2.2), in both styles."""
+    assert min(_contrast(text, colors.ground) for text in (colors.ink, colors.muted, colors.alert)) >= 4.5
+    assert min(_contrast(line, colors.ground) for line in colors.lines) >= 3
+
+
+@pytest.mark.parametrize("make", [style.dark, style.light])
+def test_a_style_ends_with_its_context(make: type[style.Style]) -> None:
+    """Settings hold inside of the context, in both spellings, and are back afterwards, after an error too."""
+    before = dict(matplotlib.rcParams)
+    with make():
+        inside = dict(matplotlib.rcParams)
+    with matplotlib.rc_context(make()):
+        assert dict(matplotlib.rcParams) == inside != before
+    with pytest.raises(ZeroDivisionError), make():
+        _ = 1 / 0
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_drawing_changes_no_setting(tmp_path: Path) -> None:
+    """Outside of any context a plot is light, and leaves the user's settings as they were."""
+    before = dict(matplotlib.rcParams)
+    figure = training.loss_curve([1, 2], [3, 2])
+    style.save(figure, tmp_path / "loss.png")
+    assert style.ground(figure) == style.LIGHT.ground
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_ticks_have_the_style_of_their_figure(tmp_path: Path) -> None:
+    """A dark figure that is saved outside of the context has ticks for a dark ground."""
+    with style.dark():
+        figure = training.loss_curve([1, 2], [3, 2])
+    style.save(figure, tmp_path / "loss.png")
+    (axes,) = figure.axes
+    assert {label.get_color() for label in axes.get_xticklabels()} == {style.DARK.muted}
+
+
+def test_bytes_repeat(tmp_path: Path) -> None:
+    """The same data give the same file, byte for byte, in another process too."""
+    code = (
+        "import sys; from spectral_mlflow.plots import style, waves\n"
+        "for path in sys.argv[1:]:\n"
+        "    style.save(waves.frequencies([[0.25, 0.5], [0.75, 0.1]]), path, title='Waves')"
+    )
+    paths = [tmp_path / f"a.{suffix}" for suffix in style.FORMATS]
+    for path in paths:
+        style.save(waves.frequencies([[0.25, 0.5], [0.75, 0.1]]), path, title="Waves")
+    here = [path.read_bytes() for path in paths]
+    subprocess.run([sys.executable, "-c", code, *map(str, paths)], check=True)
+    assert [path.read_bytes() for path in paths] == here
+
+
+def test_pyplot_is_never_imported(tmp_path: Path) -> None:
+    """Drawing and saving every kind of file needs no pyplot, which would keep figures and pick a backend."""
+    code = (
+        "import sys; from spectral_mlflow.plots import comparison, style, training, waves\n"
+        "for suffix in style.FORMATS:\n"
+        "    style.save(training.loss_curve([1, 2], [3, 2]), f'{sys.argv[1]}/a.{suffix}')\n"
+        "print('matplotlib.pyplot' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(("suffix", "name"), [("png", b"Description"), ("svg", b"description"), ("pdf", b"Subject")])
+def test_metadata_travel_in_the_file(suffix: str, name: bytes, tmp_path: Path) -> None:
+    """Title, author and description are in the file, under the names of its format."""
+    path = tmp_path / f"a.{suffix}"
+    style.save(ink.empty("Loss"), path, title="Loss of a run", author="Somebody", description="made from run 12ab")
+    content = path.read_bytes()
+    assert all(text in content for text in (b"Loss of a run", b"Somebody", b"made from run 12ab", name))
+
+
+def test_a_failed_save_leaves_the_old_file(tmp_path: Path) -> None:
+    """A figure that cannot be drawn replaces nothing and leaves nothing behind."""
+    path = style.save(ink.empty("Loss"), tmp_path / "a.png")
+    before = path.read_bytes()
+    broken = Figure()
+    broken.text(0, 0, "$\\broken{$")
+    with matplotlib.rc_context({"text.parse_math": True}):
+        broken.text(0, 0, "$\\broken{$", parse_math=True)
+    with pytest.raises(ValueError, match="broken"):
+        style.save(broken, path)
+    assert [entry.name for entry in tmp_path.iterdir() if entry.is_file()] == ["a.png"]
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["plot", "plot.jpg"])
+def test_other_formats_are_refused(name: str, tmp_path: Path) -> None:
+    """A suffix that is none of ours is a user's mistake, and the message names those that are."""
+    with pytest.raises(UserError, match=r"\.png, \.svg, \.pdf"):
+        style.save(ink.empty("Loss"), tmp_path / name)
+
+
+@given(st.text(max_size=30))
+def test_any_text_can_be_drawn(text: str) -> None:
+    """A token of any letters becomes a label that the font can show, without mathematics, on one line."""
+    label = ink.token(text)
+    assert "\n" not in label
+    assert all(ord(letter) in ink._letters() for letter in label)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (1, "1"),
+        (-2.5, "\N{MINUS SIGN}2.5"),
+        (12500, "12.5k"),
+        (3e6, "3M"),
+        (0.0003, "0.0003"),
+        (4e-6, "4e\N{MINUS SIGN}6"),
+        (1e20, "1e20"),
+    ],
+)
+def test_numbers_are_short(value: float, text: str) -> None:
+    """Numbers on axes are written as people write them."""
+    assert ink.number(value) == text
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0.01, 0.08))
+def test_labels_are_moved_apart(heights: list[float], gap: float) -> None:
+    """Labels keep their order, the gap between them, and the room of the axes."""
+    places = ink._apart(np.array(sorted(heights)), gap)
+    assert np.all(np.diff(places) >= gap - 1e-9)
+    assert places[0] >= gap / 2 - 1e-9
+    assert places[-1] <= 1 - gap / 2 + 1e-9

@@ -1,0 +1,153 @@
+"""The plots of a training."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+
+from spectral_mlflow.errors import UserError
+from spectral_mlflow.plots import style, training
+
+Check = Callable[[Figure], None]
+
+STEPS = np.arange(1, 1001)
+QUICK = (Phase.explicit, Phase.reuse, Phase.generate)  # Shrinking pictures takes minutes.
+FLOATS = st.floats(allow_nan=True, allow_infinity=True)
+NAMES = [name for panel in training.PANELS for name in panel.metrics]
+
+
+def _loss(steps: np.ndarray) -> np.ndarray:
+    return 1.5 + 2.7 * np.exp(-steps / 90) + np.random.default_rng(0).normal(0, 0.05, steps.size)
+
+
+def _metrics() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    noise = np.random.default_rng(1)
+    evaluated = STEPS[99::100]
+    return {
+        "loss": (STEPS, _loss(STEPS)),
+        "val_loss": (evaluated, _loss(evaluated) + 0.1),
+        "perplexity": (STEPS, np.exp(_loss(STEPS))),
+        "val_perplexity": (evaluated, np.exp(_loss(evaluated) + 0.1)),
+        "learning_rate": (STEPS, 1e-3 * np.cos(STEPS / 700)),
+        "grad/norm": (STEPS, np.exp(noise.normal(0, 0.3, STEPS.size))),
+        "tokens_per_sec": (STEPS, noise.normal(14e3, 500, STEPS.size)),
+        "wave_ratio": (STEPS, np.linspace(0.5, 0.4, STEPS.size)),
+        "coherence_loss": (STEPS, np.exp(-STEPS / 300)),
+    }
+
+
+def _texts(figure: Figure) -> str:
+    return "\n".join(text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text")))
+
+
+@pytest.mark.usefixtures("both_styles")
+@pytest.mark.parametrize("count", [1, 2, 19, 1000, 20_000])
+def test_a_loss_curve_is_readable(count: int, readable: Check) -> None:
+    """From one point to thousands no texts overlap and none leaves the figure."""
+    steps = np.arange(1, count + 1)
+    readable(training.loss_curve(steps, _loss(steps)))
+
+
+@pytest.mark.usefixtures("both_styles")
+def test_the_panel_is_readable(readable: Check) -> None:
+    """With any number of metrics no texts overlap and none leaves the figure."""
+    everything = _metrics()
+    for amount in (1, 3, 5, len(everything)):
+        readable(training.training_dynamics(dict(list(everything.items())[:amount])))
+
+
+def test_the_panel_has_a_plot_for_each_kind_of_metric() -> None:
+    """Metrics of one kind share a plot; every other one that is there has its own, bookkeeping has none."""
+    own = {"accuracy": (STEPS, STEPS / 1000), "epoch": (STEPS, STEPS), "system/rss_mb": (STEPS, STEPS)}
+    figure = training.training_dynamics(_metrics() | own)
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles == [panel.title for panel in training.PANELS] + ["accuracy"]
+
+
+def test_validation_is_shown_point_by_point() -> None:
+    """The validation loss is drawn as it was measured, at its own steps."""
+    metrics = _metrics()
+    figure = training.training_dynamics({name: metrics[name] for name in ("loss", "val_loss")})
+    lines = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert [line.get_xdata().tolist() for line in lines] == [list(range(100, 1001, 100))]
+    np.testing.assert_array_equal(lines[0].get_ydata(), metrics["val_loss"][1])
+
+
+def test_the_smoothed_line_follows_the_trend() -> None:
+    """Away from the ends the smoothed loss is closer to the true curve than the noise is."""
+    figure = training.loss_curve(STEPS, _loss(STEPS))
+    raw, smoothed = figure.axes[0].lines[:2]
+    true = 1.5 + 2.7 * np.exp(-STEPS / 90)
+    error = np.abs(np.asarray(smoothed.get_ydata()) - true)[100:-100].mean()
+    assert error < 0.4 * np.abs(np.asarray(raw.get_ydata()) - true)[100:-100].mean()
+
+
+def test_what_is_not_finite_is_marked(readable: Check) -> None:
+    """NaN and infinite losses are counted in words and marked at their steps; the rest is drawn."""
+    losses = _loss(STEPS)
+    losses[[300, 301]] = np.nan, np.inf
+    figure = training.loss_curve(STEPS, losses)
+    readable(figure)
+    assert "2 not finite" in _texts(figure)
+    marks = [line.get_xdata().tolist() for line in figure.axes[0].lines if line.get_marker() == "|"]
+    assert marks == [[301, 302]]
+
+
+def test_marks_are_inside_of_the_axes(readable: Check) -> None:
+    """Where nearly nothing is finite, the marks still lie within the axes."""
+    figure = training.loss_curve(range(500), [None] * 499 + [2.0])
+    readable(figure)
+    low, high = figure.axes[0].get_xlim()
+    assert low <= 0 <= 498 <= high
+
+
+def test_a_spike_does_not_flatten_the_curve(readable: Check) -> None:
+    """One loss far above all others goes off the scale, and the plot says so."""
+    losses = _loss(STEPS)
+    losses[500] = 1e6
+    figure = training.loss_curve(STEPS, losses)
+    readable(figure)
+    assert figure.axes[0].get_ylim()[1] < 6
+    assert "1 off scale" in _texts(figure)
+
+
+@pytest.mark.parametrize(("losses", "reason"), [([], "no data yet"), ([float("nan")], "no finite values yet")])
+def test_nothing_to_see_is_said(losses: list[float], reason: str, readable: Check) -> None:
+    """Without values there is a small figure that says why."""
+    figure = training.loss_curve(range(1, len(losses) + 1), losses)
+    readable(figure)
+    assert reason in _texts(figure)
+    assert "no data yet" in _texts(training.training_dynamics({}))
+    assert "no data yet" in _texts(training.training_dynamics({"perplexity": ([1], [-1.0])}))
+
+
+def test_lengths_must_agree() -> None:
+    """Steps and values of different lengths are refused."""
+    with pytest.raises(UserError, match="2 steps for 1 values"):
+        training.loss_curve([1, 2], [1.0])
+
+
+@settings(max_examples=15, phases=QUICK)
+@given(losses=st.lists(FLOATS | st.none(), max_size=80))
+def test_any_losses_can_be_drawn(losses: list[float], tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Whatever the values, there is a picture and no warning."""
+    path = tmp_path_factory.mktemp("plots") / "loss.png"
+    style.save(training.loss_curve(range(len(losses)), losses), path)
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+@settings(max_examples=8, phases=QUICK)
+@given(
+    metrics=st.dictionaries(
+        st.sampled_from(NAMES) | st.text(min_size=1, max_size=8), st.lists(FLOATS, max_size=70), max_size=4
+    )
+)
+def test_any_metrics_can_be_drawn(metrics: dict[str, list[float]], tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Whatever the names and values, there is a picture and no warning."""
+    path: Path = tmp_path_factory.mktemp("plots") / "dynamics.png"
+    style.save(training.training_dynamics({name: (range(len(v)), v) for name, v in metrics.items()}), path)
+    assert path.read_bytes().startswith(b"\x89PNG")

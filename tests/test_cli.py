@@ -1,0 +1,183 @@
+"""The command line as a person meets it: real processes, exit codes, and one line for each mistake."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SMALL = (
+    "--model.d_model 16 --model.num_layers 1 --model.num_heads 2 --model.block_size 16 --batch_size 4 --steps 6 "
+    "--monitoring.eval_interval 3 --monitoring.sample_tokens 8 --runtime.threads 1 --training.warmup_steps 2"
+).split()
+
+
+def spectral(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in the test's own home."""
+    return subprocess.run(
+        [sys.executable, "-m", "spectral_mlflow", *arguments],
+        capture_output=True, text=True, env={**os.environ, **environment}, timeout=300,
+    )  # fmt: skip
+
+
+def losses(run: Path) -> list[float]:
+    """The loss of every step of a run."""
+    return [json.loads(line)["loss"] for line in (run / "logs" / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """A text of the user's."""
+    path = tmp_path / "corpus.txt"
+    path.write_text("the wave and the phase and the beat " * 60)
+    return path
+
+
+def mistakes(tmp_path: Path) -> Iterator[tuple[list[str], str]]:
+    """What a user may get wrong, and what the line must name."""
+    (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "short.txt").write_text("a few words")
+    (tmp_path / "file").write_text("")
+    text = ["--dataset", "text", "--dataset.path"]
+    yield ["--stepz", "3"], "unknown setting stepz; did you mean steps?"
+    yield ["--steps", "abc"], "training.steps: given 'abc'; allowed: integer"
+    yield ["--model.d_model", "130"], "model.d_model: given 130, which num_heads=4 does not divide"
+    yield [*text, str(tmp_path / "none.txt")], "none.txt"
+    yield [*text, str(tmp_path / "empty.txt")], "empty"
+    yield [*text, str(tmp_path / "short.txt")], "block_size"
+    yield ["--dataset", "python-docs", "--monitoring.experiments_dir", str(tmp_path / "file" / "x")], "file/x"
+    yield ["--model", "quantum"], "model.type: given 'quantum'; allowed: 'wave' or 'standard'"
+    yield ["--monitoring.tracking_uri", "ftp://host/x"], "ftp"
+    yield ["--config", str(tmp_path / "none.json")], "none.json cannot be read"
+    yield ["--resume", "nothing-of-that-name"], "no run 'nothing-of-that-name'"
+    yield ["steps=3"], "--setting value"
+    yield ["--steps"], "steps"
+    yield ["--dry-run", "perhaps"], "--dry-run: given 'perhaps'; allowed: true or false"
+
+
+@pytest.mark.parametrize("number", range(14))
+def test_a_mistake_costs_nothing(tmp_path: Path, number: int) -> None:
+    """One line on stderr, exit code 2, and no run directory."""
+    arguments, message = list(mistakes(tmp_path))[number]
+    done = spectral("train", *arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("spectral: ")
+    assert message in line
+    assert not (tmp_path / "experiments").exists()
+
+
+@pytest.mark.parametrize("command", ["", "train", "resume", "list", "sync", "sample", "paper"])
+def test_help_explains(command: str) -> None:
+    """Every command has a help that ends with exit code 0."""
+    done = spectral(*command.split(), "--help")
+    assert done.returncode == 0
+    assert "usage:" in done.stdout
+    assert len(done.stdout) > 200
+
+
+def test_no_command_is_a_mistake_of_one_line() -> None:
+    """The line points to the help."""
+    done = spectral()
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == ["spectral: the following arguments are required: COMMAND (see spectral --help)"]
+
+
+def test_train_list_sample_resume_and_again(tmp_path: Path, corpus: Path) -> None:
+    """The way of a run, from training it to repeating it from its config.json."""
+    done = spectral("train", *SMALL, "--dataset", "text", "--dataset.path", str(corpus), "--monitoring.stores", "none")
+    assert done.returncode == 0, done.stderr
+    (run,) = (tmp_path / "experiments").iterdir()
+    for shown in ("validation loss", str(run), "completed"):
+        assert shown in done.stdout
+    listed = spectral("list").stdout
+    assert run.name in listed
+    assert "FINISHED" in listed
+    assert spectral("sample", "latest", "--prompt", "the ", "--tokens", "5").stdout.startswith("the ")
+    assert "already done" in spectral("resume", run.name[:10]).stderr
+    assert spectral("resume", run.name, "--steps", "8").returncode == 0
+    again = spectral("train", "--config", str(run / "config.json"))
+    assert again.returncode == 0, again.stderr
+    other = next(path for path in (tmp_path / "experiments").iterdir() if path != run)
+    losses = [
+        [json.loads(line)["loss"] for line in (path / "logs" / "metrics.jsonl").open()][:6] for path in (run, other)
+    ]
+    assert losses[0] == losses[1]
+
+
+def test_ctrl_c_leaves_things_whole(tmp_path: Path, corpus: Path) -> None:
+    """SIGINT finishes the step, saves, ends as KILLED with exit code 130 and says how to go on."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "spectral_mlflow", "train", *SMALL, "--steps", "100000", "--dataset", "text",
+         "--dataset.path", str(corpus), "--monitoring.stores", "none"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    journal: list[Path] = []
+    while not journal or not journal[0].stat().st_size:
+        assert process.poll() is None, process.communicate()
+        journal = list((tmp_path / "experiments").glob("*/logs/metrics.jsonl"))
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    run = journal[0].parent.parent
+    assert f"spectral resume {run.name}" in output
+    end = json.loads((run / "logs" / "events.jsonl").read_text().splitlines()[-1])
+    assert (end["event"], end["status"], end["reason"]) == ("end", "KILLED", "SIGINT")
+    last = json.loads(journal[0].read_text().splitlines()[-1])["step"]
+    assert (run / "checkpoints" / f"checkpoint_step_{last}.pt").is_file()
+
+
+# mlflow run
+
+
+def mlflow_run(tmp_path: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[str], Any]:
+    """`mlflow run` of this project into a store of the test, and a client of that store."""
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "mlflow"), "run", str(ROOT), "--env-manager", "local", *arguments],
+        capture_output=True, text=True, timeout=300, cwd=tmp_path,
+        env={**os.environ, "MLFLOW_TRACKING_URI": uri, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+    )  # fmt: skip
+    return done, MlflowClient(uri)
+
+
+def test_the_main_job(tmp_path: Path, corpus: Path) -> None:
+    """`mlflow run . -P model=standard -P key=value` is one FINISHED run with metrics, params and artifacts."""
+    settings = zip(SMALL[::2], SMALL[1::2], strict=True)
+    given = [part for name, value in settings for part in ("-P", f"{name.removeprefix('--')}={value}")]
+    done, client = mlflow_run(
+        tmp_path, "-P", "model=standard", *given, "-P", "dataset=text", "-P", f"dataset.path={corpus}"
+    )
+    assert done.returncode == 0, done.stderr
+    (run,) = client.search_runs(["0"])
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["spectral.kind"] == "train"
+    assert run.data.params["training.steps"] == "6"
+    (directory,) = (tmp_path / "experiments").iterdir()
+    assert run.info.run_name == directory.name
+    for line in (directory / "logs" / "metrics.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        history = {point.step: point.value for point in client.get_metric_history(run.info.run_id, "loss")}
+        assert history[record["step"]] == record["loss"]
+    artifacts = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
+    assert {"config.json", "results.json", "checkpoints", "visualizations", "samples", "logs"} <= artifacts
+    assert run.inputs.dataset_inputs[0].dataset.name == "text"
+
+
+def test_a_mistake_under_mlflow_run_is_a_failed_run_with_a_reason(tmp_path: Path) -> None:
+    """The run exists by then: it ends FAILED, and a tag says why."""
+    done, client = mlflow_run(tmp_path, "-P", "steps=abc")
+    assert done.returncode != 0
+    (run,) = client.search_runs(["0"])
+    assert run.info.status == "FAILED"
+    assert "training.steps: given 'abc'" in run.data.tags["spectral.error"]
+    assert not (tmp_path / "experiments").exists()

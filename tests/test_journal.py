@@ -1,0 +1,128 @@
+"""The journal: what was appended is read back, whatever happens to process and disk."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spectral_mlflow import journal
+from spectral_mlflow.journal import Journal
+
+names = st.text(min_size=1).filter(lambda name: name != journal.INVALID)
+plain = st.one_of(st.floats(), st.integers(-(2**53), 2**53), st.text(), st.none(), st.booleans())
+values = st.recursive(plain, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3))
+lines = st.dictionaries(names, values)
+
+
+def same(one: object, other: object) -> bool:
+    """Equality under which NaN equals NaN, at any depth."""
+    return repr(one) == repr(other)
+
+
+@given(record=lines)
+def test_every_record_survives_the_round_trip(record: dict[str, object]) -> None:
+    """Non-finite numbers included, a record is read as it was written, and its line is strict JSON."""
+    line = journal.encode(record)
+    json.loads(line, parse_constant=lambda constant: pytest.fail(f"{constant} is not JSON"))
+    decoded = journal.decode(line)
+    assert decoded.keys() == record.keys()
+    assert all(same(decoded[name], record[name]) for name in record)
+
+
+@given(records=st.lists(lines, max_size=5), cut=st.integers(0, 10_000))
+def test_a_torn_last_line_is_ignored_and_then_cut(
+    tmp_path_factory: pytest.TempPathFactory, records: list[dict[str, object]], cut: int
+) -> None:
+    """Wherever the file was torn, readers see the whole lines and a writer goes on behind them."""
+    path = tmp_path_factory.mktemp("journal") / "metrics.jsonl"
+    content = b"".join(map(journal.encode, records))
+    path.write_bytes(content[: min(cut, len(content))])
+    whole = path.read_bytes().count(b"\n")
+    assert len(journal.records(path)) == whole
+    writer = Journal(path)
+    writer.append({"step": 1})
+    writer.close()
+    after = journal.records(path)
+    assert len(after) == whole + 1
+    assert after[-1] == {"step": 1}
+
+
+def test_reading_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    """The offset behind a record is where the next one begins."""
+    path = tmp_path / "events.jsonl"
+    writer = Journal(path)
+    writer.append({"n": 1})
+    ((_, offset),) = journal.read(path)
+    writer.append({"n": 2})
+    assert [record for record, _ in journal.read(path, offset)] == [{"n": 2}]
+    writer.close()
+
+
+def test_a_damaged_line_is_skipped_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """One bad line does not hide the lines behind it."""
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1}\n{"step"\n[2]\n{"step": 3}\n')
+    assert [record["step"] for record in journal.records(path)] == [1, 3]
+    assert "damaged line" in caplog.text
+
+
+def test_a_missing_file_is_an_empty_journal(tmp_path: Path) -> None:
+    """Reading before the first line was written is no error."""
+    assert journal.records(tmp_path / "none.jsonl") == []
+
+
+def test_an_acknowledged_line_survives_kill_9(tmp_path: Path) -> None:
+    """Whatever the process had acknowledged before it was killed is in the file."""
+    path = tmp_path / "metrics.jsonl"
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom spectral_mlflow.journal import Journal\n"
+        "writer, step = Journal(Path(sys.argv[1])), 0\n"
+        "while True:\n step += 1\n writer.append({'step': step})\n print(step, flush=True)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for _ in range(200):
+        process.stdout.readline()
+    process.send_signal(signal.SIGKILL)
+    acknowledged = [int(line) for line in process.stdout.read().split()][-1:] or [200]
+    process.wait()
+    process.stdout.close()
+    steps = [record["step"] for record in journal.records(path)]
+    assert steps == list(range(1, len(steps) + 1))
+    assert len(steps) >= acknowledged[0]
+
+
+@pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="needs a limit on file sizes")
+def test_lines_the_disk_refused_follow_in_order(tmp_path: Path) -> None:
+    """A full disk costs no line: memory keeps them, and they are written before the next one."""
+    path = tmp_path / "metrics.jsonl"
+    code = (
+        "import resource, signal, sys\nfrom pathlib import Path\nfrom spectral_mlflow.journal import Journal\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "waits = []\nwriter = Journal(Path(sys.argv[1]), sleep=waits.append)\n"
+        "soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)\n"
+        "writer.append({'step': 1})\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20, hard))\n"
+        "writer.append({'step': 2})\nwriter.append({'step': 3})\nassert writer.pending == 2, writer.pending\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))\n"
+        "writer.append({'step': 4})\nassert writer.pending == 0\nwriter.close()\nprint(waits)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(list(journal.RETRY_DELAYS))
+    assert done.stderr.count("kept in memory") == 1
+    assert [record["step"] for record in journal.records(path)] == [1, 2, 3, 4]
+
+
+def test_timestamps_are_utc_milliseconds() -> None:
+    """A timestamp of the journal becomes the milliseconds that MLflow stores."""
+    assert journal.milliseconds("1970-01-01T00:00:01.500Z") == 1500
+    assert journal.now().endswith("Z")
+    assert os.linesep not in journal.now()
