@@ -166,11 +166,11 @@ def _boolean(option: str, text: str) -> bool:
 
 
 def _tracking_uri(chosen: config.ExperimentConfig) -> str:
-    from spectral_mlflow.stores.uri import check_tracking_uri, default_tracking_uri
+    from spectral_mlflow.stores.uri import absolute, check_tracking_uri, default_tracking_uri
 
     uri = chosen.monitoring.tracking_uri or default_tracking_uri()
     check_tracking_uri(uri)
-    return uri
+    return absolute(uri)
 
 
 def _add_resume(commands: argparse._SubParsersAction[Parser]) -> None:

@@ -293,8 +293,11 @@ def build(overrides: Mapping[str, str], base: ExperimentConfig | None = None) ->
     values = base.to_dict()
     if "model.type" in given:  # The layers follow the type again, unless they are given too.
         values["model"] |= {"embedding": None, "attention": None, "feedforward": None}
+    # What followed from other settings follows from them again.
     if base.name == base.model.type:
         values["name"] = None
+    if base.model.num_waves == max(1, base.model.d_model // base.model.num_heads // 2):
+        values["model"]["num_waves"] = None
     for name, text in given.items():
         *rooms, leaf = name.split(".")
         place = values

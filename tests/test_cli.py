@@ -106,10 +106,7 @@ def test_train_list_sample_resume_and_again(tmp_path: Path, corpus: Path) -> Non
     again = spectral("train", "--config", str(run / "config.json"))
     assert again.returncode == 0, again.stderr
     other = next(path for path in (tmp_path / "experiments").iterdir() if path != run)
-    losses = [
-        [json.loads(line)["loss"] for line in (path / "logs" / "metrics.jsonl").open()][:6] for path in (run, other)
-    ]
-    assert losses[0] == losses[1]
+    assert losses(run)[:6] == losses(other)
 
 
 def test_ctrl_c_leaves_things_whole(tmp_path: Path, corpus: Path) -> None:

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spectral_mlflow.config import DatasetConfig
-from spectral_mlflow.data import files
 from spectral_mlflow.errors import UserError
+from spectral_mlflow.files import replace_file
 from spectral_mlflow.provenance import sha256
 
 DOWNLOAD_SECONDS = 5.0
@@ -110,7 +110,7 @@ def _read_download(name: str, _config: DatasetConfig) -> list[str]:
             f"save {entry.source} as {cached}, or choose another dataset.name"
         )
     try:
-        files.write(cached, content)
+        replace_file(cached, content)
     except OSError as failure:
         _log.warning("dataset %s was downloaded but not kept in %s: %s", name, cached, failure.strerror)
     return [content.decode()]

@@ -17,8 +17,8 @@ from tokenizers import Tokenizer as BytePairs
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from spectral_mlflow.config import DatasetConfig
-from spectral_mlflow.data import files
 from spectral_mlflow.errors import UserError
+from spectral_mlflow.files import replace_file
 
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 
@@ -127,7 +127,7 @@ class CharTokenizer:
     def save(self, path: Path) -> None:
         """Write the characters as JSON, whole or not at all."""
         values = {"kind": self.kind, "characters": self.characters, "unknown": self.unknown}
-        files.write(path, json.dumps(values).encode())
+        replace_file(path, json.dumps(values).encode())
 
 
 class BPETokenizer:
@@ -194,7 +194,7 @@ class BPETokenizer:
 
     def save(self, path: Path) -> None:
         """Write the pairs as JSON of the `tokenizers` library, whole or not at all."""
-        files.write(path, self._pairs.to_str().encode())
+        replace_file(path, self._pairs.to_str().encode())
 
 
 TOKENIZERS: dict[str, type[CharTokenizer] | type[BPETokenizer]] = {"char": CharTokenizer, "bpe": BPETokenizer}

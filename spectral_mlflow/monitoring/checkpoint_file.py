@@ -29,7 +29,7 @@ import numpy as np
 import torch
 
 from spectral_mlflow.errors import UserError
-from spectral_mlflow.monitoring.files import sync_directory
+from spectral_mlflow.files import sync_directory
 from spectral_mlflow.monitoring.plain import plain
 
 KEYS = frozenset(

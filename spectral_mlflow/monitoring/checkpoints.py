@@ -13,9 +13,9 @@ from torch.optim import Optimizer
 
 from spectral_mlflow import journal
 from spectral_mlflow.errors import UserError
+from spectral_mlflow.files import replace_link
 from spectral_mlflow.monitoring import checkpoint_file
 from spectral_mlflow.monitoring.checkpoint_file import Checkpoint, DamagedCheckpointError
-from spectral_mlflow.monitoring.files import replace_link
 from spectral_mlflow.provenance import get_git_hash
 
 LATEST = "checkpoint_latest.pt"

@@ -11,7 +11,7 @@ from typing import Any
 from spectral_mlflow import journal, provenance
 from spectral_mlflow.config import FORMAT_VERSION, ExperimentConfig
 from spectral_mlflow.errors import UserError
-from spectral_mlflow.monitoring.files import replace_file
+from spectral_mlflow.files import replace_file
 from spectral_mlflow.monitoring.json_text import decode, encode, jsonable
 from spectral_mlflow.monitoring.redaction import redacted
 

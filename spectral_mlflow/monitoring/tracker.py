@@ -90,7 +90,7 @@ class ExperimentTracker:
     def _take_lock(self) -> Any:
         lock = run_lock(self.run_dir)
         try:
-            lock.acquire()
+            lock.acquire(timeout=1)  # The companion looks now and then whether the lock is free.
         except Timeout:
             owner = [e for e, _ in journal.read(self.run_dir / "logs" / "events.jsonl") if "pid" in e][-1:]
             who = f"process {owner[0]['pid']} on {owner[0]['host']}" if owner else "another process"
@@ -178,7 +178,8 @@ class ExperimentTracker:
             scheduler=scheduler, state=dict(state or {}), metrics=dict(metrics or {}), best=best,
         )  # fmt: skip
         if not path:
-            self.alert(step, "critical", "checkpoint", f"checkpoint of step {step} skipped: no room on the disk",
+            why = self.checkpoints.skipped.get(step, "the disk refused")
+            self.alert(step, "critical", "checkpoint", f"checkpoint of step {step} skipped: {why}",
                        "free some space; earlier checkpoints are whole")  # fmt: skip
             return path
         self.metrics.sync()
@@ -303,7 +304,6 @@ class ExperimentTracker:
                 return False
             sleep(0.1)
         return True
-
 
     def _stores_are_complete(self) -> bool:
         state = self.store_state()  # Of a resumed run it may still be that of the end before.

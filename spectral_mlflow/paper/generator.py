@@ -10,6 +10,7 @@ from typing import Any
 from spectral_mlflow.analysis.comparison import distinguishing
 from spectral_mlflow.analysis.runs import default_uri
 from spectral_mlflow.errors import UserError
+from spectral_mlflow.files import replace_file
 from spectral_mlflow.paper import gaps, markdown, render
 from spectral_mlflow.paper.facts import Facts, gather
 from spectral_mlflow.paper.figures import FigureManager
@@ -99,7 +100,9 @@ class PaperGenerator:
             figures = FigureManager(self.output_dir)
             drawn = figures.measured(facts) | (figures.illustrations() if illustrated else {})
             text = markdown.render(f"{name.removeprefix('spectral_gpt_')}.j2", _values(facts, missing, drawn))
-            return str(render.write(self.output_dir / name, text.encode()))
+            path = self.output_dir / name
+            replace_file(path, text.encode())
+            return str(path)
         except OSError as failure:
             raise UserError(
                 f"--output: {self.output_dir} cannot be written ({failure.strerror}); give a folder that can"

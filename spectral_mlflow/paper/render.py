@@ -5,13 +5,13 @@ No LaTeX and no system fonts are needed: typst brings its own, so a document loo
 
 from __future__ import annotations
 
-import os
 import subprocess
 import tempfile
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 from spectral_mlflow.errors import UserError
+from spectral_mlflow.files import replace_file
 from spectral_mlflow.paper.markdown import TEMPLATES
 
 # tex_math_dollars is what makes $...$ mathematics; the rest is Markdown as GitHub shows it.
@@ -72,7 +72,9 @@ def to_pdf(markdown_file: Path, template: str = "arxiv") -> Path:
             content = typst.compile(file.name, root=str(markdown_file.parent), ignore_system_fonts=True, format="pdf")
         except typst.TypstError as failure:
             raise UserError(f"{markdown_file} cannot be set as PDF: {failure.message}") from failure
-    return write(markdown_file.with_suffix(".pdf"), content)
+    pdf = markdown_file.with_suffix(".pdf")
+    replace_file(pdf, content)
+    return pdf
 
 
 def to_typst(text: str, template: str = "arxiv") -> str:
@@ -97,17 +99,6 @@ def to_typst(text: str, template: str = "arxiv") -> str:
     return done.stdout
 
 
-def write(path: Path, content: bytes) -> Path:
-    """Replace a file as a whole or not at all."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        beside.write_bytes(content)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-    return path
-
-
 def _pandoc() -> str:
     try:
         import pypandoc
@@ -120,7 +111,7 @@ def _pandoc() -> str:
         ) from failure
 
 
-def _import_typst() -> ModuleType:
+def _import_typst() -> Any:
     try:
         import typst
     except ImportError as failure:

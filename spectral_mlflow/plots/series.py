@@ -12,12 +12,12 @@ from spectral_mlflow.errors import UserError
 Array = NDArray[np.float64]
 Series = tuple[Array, Array]
 
-LARGEST = 1e38  # About where float32 ends; an axis further out shows nothing.
+LARGEST = 1e38  # About where float32 ends, as 1 / LARGEST does below; an axis further out shows nothing.
 MOST_POINTS = 4000  # More than a figure has pixels across.
 
 
 def array(values: ArrayLike, axes: str) -> Array:
-    """Values as float64, None as NaN and what is beyond float32 as an infinity.
+    """Values as float64, None as NaN, what is beyond float32 as an infinity or as zero.
 
     Args:
         values: anything that numpy takes.
@@ -32,8 +32,9 @@ def array(values: ArrayLike, axes: str) -> Array:
         raise UserError(f"plot: given an array of shape {result.shape}; allowed: ({wanted}), one dimension a letter")
     result = result.reshape((0,) * len(axes)) if result.ndim != len(axes) else result
     with np.errstate(invalid="ignore"):
-        far = np.abs(result) > LARGEST
+        far, near = np.abs(result) > LARGEST, np.abs(result) < 1 / LARGEST
     result[far] = np.copysign(np.inf, result[far])
+    result[near] = 0
     return result
 
 

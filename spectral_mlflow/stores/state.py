@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
+
+from spectral_mlflow.files import replace_file
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,4 @@ class StoreState:
 
     def save(self, path: Path) -> None:
         """Replace the file at once: a reader sees the old state or the new one."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f".{path.name}.{os.getpid()}")
-        fresh.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
-        fresh.replace(path)
+        replace_file(path, json.dumps(dataclasses.asdict(self), indent=2).encode() + b"\n")

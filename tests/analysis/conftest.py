@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import pytest
@@ -12,10 +11,7 @@ from tracking_store import TrackingStore
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty store's database."""
-    with warnings.catch_warnings():
-        # MLflow itself uses a loader strategy that SQLAlchemy has deprecated, once a process.
-        warnings.filterwarnings("ignore", "The ``noload`` loader strategy", DeprecationWarning)
-        return TrackingStore(tmp_path_factory.mktemp("empty")).file
+    return TrackingStore(tmp_path_factory.mktemp("empty")).file
 
 
 @pytest.fixture

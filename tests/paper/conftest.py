@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,10 +16,7 @@ from tracking_store import TrackingStore, falling
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty store's database."""
-    with warnings.catch_warnings():
-        # MLflow itself uses a loader strategy that SQLAlchemy has deprecated, once a process.
-        warnings.filterwarnings("ignore", "The ``noload`` loader strategy", DeprecationWarning)
-        return TrackingStore(tmp_path_factory.mktemp("empty")).file
+    return TrackingStore(tmp_path_factory.mktemp("empty")).file
 
 
 @pytest.fixture

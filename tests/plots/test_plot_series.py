@@ -43,8 +43,8 @@ def test_series_are_sorted_by_step() -> None:
 
 
 def test_the_far_away_is_infinite() -> None:
-    """Values beyond float32 cannot be drawn and count as infinite, with their sign."""
-    assert array([1e300, -1e300, 1.0], "n").tolist() == [np.inf, -np.inf, 1.0]
+    """Values beyond float32 cannot be drawn and count as infinite, with their sign, or as zero."""
+    assert array([1e300, -1e300, 1.0, 1e-300], "n").tolist() == [np.inf, -np.inf, 1.0, 0.0]
 
 
 def test_wrong_shapes_are_named() -> None:

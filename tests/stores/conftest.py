@@ -37,13 +37,6 @@ CONFIG = {
 }
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """MLflow 3.17 uses a loader that SQLAlchemy 2.1 deprecates; nothing of ours can change that."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning"))
-
-
 @dataclass
 class Written:
     """A run directory in the making."""

@@ -1,20 +1,26 @@
-"""Replacing files and links so that a reader, and a power cut, sees the old one or the new one whole."""
+"""Files and links that are there whole or not at all, also after a power cut."""
 
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Put new content in the place of a file, durably.
+    """Write a file so that no reader and no crash ever sees half of it.
+
+    Args:
+        path: the file, replaced if it is there; its folder is made if missing.
+        content: all of it.
 
     Raises:
-        OSError: it could not be written; the old file is untouched.
+        OSError: the disk refuses; whatever was there before is untouched.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _beside(path)
     try:
-        with temporary.open("wb") as file:
+        with temporary.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -30,8 +36,7 @@ def replace_link(link: Path, target: str) -> None:
     Raises:
         OSError: the file system has no symbolic links, or cannot be written.
     """
-    temporary = link.with_name(f".{link.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
+    temporary = _beside(link)
     temporary.symlink_to(target)
     temporary.replace(link)
 
@@ -43,3 +48,8 @@ def sync_directory(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _beside(path: Path) -> Path:
+    # A random name, because several processes and hosts may fill the same cache at once.
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from spectral_mlflow.data import files
+from spectral_mlflow import files
 
 
 def test_write_makes_the_folder_and_replaces_the_file(tmp_path: Path) -> None:
     """The last content is all there is, and nothing else lies beside it."""
     path = tmp_path / "new" / "file.txt"
-    files.write(path, b"a longer one")
-    files.write(path, b"short")
+    files.replace_file(path, b"a longer one")
+    files.replace_file(path, b"short")
     assert path.read_bytes() == b"short"
     assert list(path.parent.iterdir()) == [path]
 
@@ -21,5 +21,5 @@ def test_a_refused_write_leaves_everything_as_it_was(tmp_path: Path) -> None:
     occupied = tmp_path / "occupied"
     occupied.mkdir()
     with pytest.raises(IsADirectoryError):
-        files.write(occupied, b"content")
+        files.replace_file(occupied, b"content")
     assert list(tmp_path.rglob("*")) == [occupied]
