@@ -188,8 +188,22 @@ class ExperimentTracker:
         self._events.sync()
         return path
 
-    def save_plots(self, step: int, model: torch.nn.Module, loss_history: list[float]) -> None:
-        """Draw the plots of this step; one that fails is in the log and stops nothing."""
+    def save_plots(
+        self,
+        step: int,
+        model: torch.nn.Module,
+        loss_history: list[float],
+        *,
+        token_text: Callable[[int], str] | None = None,
+    ) -> None:
+        """Draw the plots of this step; one that fails is in the log and stops nothing.
+
+        Args:
+            step: for the file names.
+            model: its wave parts are drawn, if it has some.
+            loss_history: one value a step.
+            token_text: what a token reads like, for labels.
+        """
         columns: dict[str, list[Any]] = {}
         for line in self.metrics.load_metrics():
             for name, value in line.items():
@@ -197,7 +211,7 @@ class ExperimentTracker:
                     columns.setdefault(name, []).append((line["step"], value))
         drawn = [
             *self.visualizations.generate_training_plots(step, loss_history, columns),
-            *self.visualizations.generate_model_plots(step, model),
+            *self.visualizations.generate_model_plots(step, model, token_text=token_text),
         ]
         for path in map(Path, drawn):
             self._plots.append(self._relative(path))

@@ -161,7 +161,12 @@ class Trainer:
         if is_best or self.due(monitoring.checkpoint_interval):
             self.save(metrics, best=is_best)
         if self.due(monitoring.viz_interval):
-            self.tracker.save_plots(state.step, state.model, state.loss_history)
+            self.tracker.save_plots(
+                state.step,
+                state.model,
+                state.loss_history,
+                token_text=lambda token: self.dataset.tokenizer.decode([token]),
+            )
             self.sample()
 
     def write_log(self, metrics: Metrics) -> None:
