@@ -19,6 +19,8 @@ from rich.table import Table
 from spectral_mlflow import config
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.monitoring import runs
+from spectral_mlflow.stores.failures import mark_wrapper, tag_failure
+from spectral_mlflow.stores.uri import absolute, check_tracking_uri, default_tracking_uri
 
 if TYPE_CHECKING:  # torch takes seconds to import, which a mistake or a help text need not.
     from spectral_mlflow.training.runner import Finished
@@ -42,18 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return command(known, rest)
     except UserError as mistake:
         print(f"spectral: {mistake}", file=sys.stderr)
-        _tell_mlflow_run(str(mistake))
+        tag_failure(str(mistake))
         return 2
     except KeyboardInterrupt:
         return 130
-
-
-def _tell_mlflow_run(reason: str) -> None:
-    """Under `mlflow run` the run exists already: leave the reason there."""
-    if "MLFLOW_RUN_ID" in os.environ:
-        from spectral_mlflow.stores.failures import tag_failure
-
-        tag_failure(reason)
 
 
 def _parser() -> Parser:
@@ -166,8 +160,6 @@ def _boolean(option: str, text: str) -> bool:
 
 
 def _tracking_uri(chosen: config.ExperimentConfig) -> str:
-    from spectral_mlflow.stores.uri import absolute, check_tracking_uri, default_tracking_uri
-
     uri = chosen.monitoring.tracking_uri or default_tracking_uri()
     check_tracking_uri(uri)
     return absolute(uri)
@@ -193,13 +185,8 @@ def _resume_run(name: str, overrides: dict[str, str]) -> int:
     run_dir = runs.find_run(name, _base(overrides.get("monitoring.experiments_dir")))
     tracking_uri = overrides.get("monitoring.tracking_uri") or os.environ.get("MLFLOW_TRACKING_URI")
     if tracking_uri:
-        from spectral_mlflow.stores.uri import check_tracking_uri
-
         check_tracking_uri(tracking_uri)
-    if "MLFLOW_RUN_ID" in os.environ:
-        from spectral_mlflow.stores.failures import mark_wrapper
-
-        mark_wrapper("wrapper", **{"spectral.resumes": run_dir.name})
+    mark_wrapper("wrapper", **{"spectral.resumes": run_dir.name})
     from spectral_mlflow.training import runner
 
     return _report(runner.resume(run_dir, overrides, tracking_uri=tracking_uri))
@@ -284,10 +271,10 @@ def _add_sync(commands: argparse._SubParsersAction[Parser]) -> None:
 
 def _sync(known: argparse.Namespace, rest: list[str]) -> int:
     _nothing_else(rest)
-    from spectral_mlflow.stores import sync, uri
+    from spectral_mlflow.stores import sync
 
     if known.tracking_uri:
-        uri.check_tracking_uri(known.tracking_uri)
+        check_tracking_uri(known.tracking_uri)
     base = _base()
     chosen = [runs.find_run(name, base) for name in known.runs] or [
         path for path in runs.run_directories(base) if sync.is_behind(path)

@@ -118,7 +118,8 @@ class VisualizationManager:
             plots |= {f"{plot}{suffix}": draw for plot, draw in _wave_plots(part, tokens, token_text).items()}
         if not plots:
             missing = ", ".join(WAVE_ATTRIBUTES)
-            self._report("model", "model plots left out: no part of %s has %s", type(model).__name__, missing)
+            note = "model plots left out: no part of %s has %s"
+            self._report("model", note, type(model).__name__, missing, level=logging.INFO)
         return self._draw(step, plots)
 
     def generate_comparison_plots(self, experiments: list[dict[str, Any]]) -> list[str]:
@@ -157,11 +158,11 @@ class VisualizationManager:
         with style.dark():
             return str(style.save(plot(), self.viz_dir / name))
 
-    def _report(self, subject: str, message: str, *values: object) -> None:
+    def _report(self, subject: str, message: str, *values: object, level: int = logging.WARNING) -> None:
         """Log once, until what failed has worked again."""
         if subject not in self._reported:
             self._reported.add(subject)
-            _log.warning(message, *values)
+            _log.log(level, message, *values)
 
 
 def points(values: Sequence[Any], steps: Sequence[float]) -> Points:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from spectral_mlflow import config
 from spectral_mlflow.errors import UserError
+from spectral_mlflow.stores.failures import mark_wrapper, tag_failure
 
 if TYPE_CHECKING:
     from spectral_mlflow.paper.generator import PaperGenerator
@@ -96,6 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(parser().parse_args(arguments))
     except UserError as failure:
         print(f"error: {failure}", file=sys.stderr)
+        tag_failure(str(failure))
         return 2
 
 
@@ -103,6 +105,7 @@ def _run(options: argparse.Namespace) -> int:
     from spectral_mlflow.paper.generator import PaperGenerator, check_template  # Not needed for --help.
 
     check_template(options.template)
+    mark_wrapper("paper")
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     _log.setLevel(logging.INFO if options.verbose else logging.WARNING)
     if options.experiments_dir is not None and not Path(options.experiments_dir).is_dir():

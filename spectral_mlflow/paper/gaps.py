@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from spectral_mlflow import journal
 from spectral_mlflow.paper.commands import make_run, training_command
 from spectral_mlflow.paper.facts import Facts
 
@@ -84,5 +85,11 @@ def _unknown(facts: Facts, experiments_dir: Path | None) -> Iterator[Gap]:
         return
     known = {run.key for run in facts.runs}
     for path in sorted(experiments_dir.iterdir()):
-        if (path / "config.json").is_file() and path.name not in known:
+        if (path / "config.json").is_file() and path.name not in known and not _is_trial(path):
             yield Gap(f"run directory {path.name} is not in the store", f"spectral sync {path.name}")
+
+
+def _is_trial(run_dir: Path) -> bool:
+    """Whether it is a dry run, which no document counts."""
+    start = next(journal.read(run_dir / "logs" / "events.jsonl"), None)
+    return start is not None and (start[0].get("tags") or {}).get("spectral.kind", "train") != "train"

@@ -53,8 +53,8 @@ def birth_tags(run: RunView, start: Record) -> dict[str, str]:
     """Tags that are known when the run starts."""
     extra = {valid_name(str(name)): str(value) for name, value in (start.get("tags") or {}).items()}
     return _cut({
-        **extra,
         "spectral.kind": "train",
+        **extra,
         "spectral.key": start["experiment_id"],
         "spectral.origin": origin(start),
         "spectral.run_dir": str(run.directory.absolute()),
