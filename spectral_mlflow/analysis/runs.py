@@ -143,7 +143,7 @@ def _order(column: str) -> tuple[int, str]:
 
 def _typed(texts: pd.Series[Any], kind: str) -> pd.Series[Any]:
     """Parameters, which MLflow keeps as strings, as the type of their setting."""
-    texts = texts.where(texts.notna() & (texts != "None"), None)
+    texts = texts.where(texts.notna() & ~texts.isin(("None", "null")), None)
     if kind == "boolean":
         return texts.map({"True": True, "true": True, "False": False, "false": False}).astype("boolean")
     if kind == "integer":

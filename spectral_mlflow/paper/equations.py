@@ -30,7 +30,7 @@ EQUATIONS: dict[str, str] = {
         r" \sum_{w=1}^{W} \left( \cos \varphi^q_{i,w} \cos \varphi^k_{j,w}"
         r" + \sin \varphi^q_{i,w} \sin \varphi^k_{j,w} \right)"
     ),
-    "feedforward": r"F(x) = W_2 \, s(W_1 x + b_1) + b_2, \qquad s(z) = \sin(z) + 0.1 \, z",
+    "feedforward": r"F(x) = W_2 \, s(W_1 x), \qquad s(z) = \sin(z) + 0.1 \, z",
     "resonance": (
         r"R_k = \sqrt{ \frac{\left|\mathcal{F} \Theta\right|_k}{\max_l \left|\mathcal{F} \Theta\right|_l} \cdot"
         r" \frac{\left|\mathcal{F} U\right|_k}{\max_l \left|\mathcal{F} U\right|_l} + \varepsilon }"

@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
 from spectral_mlflow import config
+from spectral_mlflow.stores.facts import params
 
 STARTED = 1_760_000_000_000  # Milliseconds since the epoch; a run starts a minute after the one before.
 TEXT_HASH = "3f1c" * 16
@@ -73,7 +74,7 @@ class TrackingStore:
             "model.vocab_size": "65",
             "model.num_parameters": str(PARAMETERS[configured.model.type]),
         }
-        values = {name: str(value) for name, value in config.flatten(configured.to_dict()).items()} | known | facts
+        values = params({"config": configured.to_dict()}) | known | dict(facts)  # As the companion writes them.
         metrics = []
         best = math.inf
         for step, loss in curve.items():
