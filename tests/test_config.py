@@ -46,6 +46,13 @@ def test_layers_follow_a_type_given_on_top_of_a_configuration() -> None:
     assert (chosen.name, chosen.training.steps) == ("standard", 7)
 
 
+def test_what_follows_from_a_setting_follows_it_again() -> None:
+    """The number of waves is half the head size of the model at hand, unless somebody chose it."""
+    assert build({"model.d_model": "64"}).model.num_waves == 8
+    assert build({"model.num_heads": "2"}, build({"model.d_model": "64"})).model.num_waves == 16
+    assert build({"model.d_model": "64"}, build({"model.num_waves": "5"})).model.num_waves == 5
+
+
 @pytest.mark.parametrize("spelling", ["batch_size", "batch-size", "--batch-size", "training.batch-size"])
 def test_every_spelling_means_the_same(spelling: str) -> None:
     """Short and dotted names, dashes and underscores."""

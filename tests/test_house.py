@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from spectral_mlflow.config import SHORT_NAMES, settings
+
 ROOT = Path(__file__).parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
@@ -32,6 +34,15 @@ def test_conda_environment_equals_the_package() -> None:
     environment = yaml.safe_load((ROOT / "conda.yaml").read_text())
     (packages,) = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
     assert packages == PYPROJECT["project"]["dependencies"]
+
+
+def test_the_readme_names_every_choice() -> None:
+    """Every short name, corpus and device, and every place where something can be added, stands in the README."""
+    readme = (ROOT / "README.md").read_text()
+    choices = [name for setting in settings() if "|" in setting.allowed for name in setting.allowed.split("|")]
+    registries = ["EMBEDDINGS", "ATTENTIONS", "FEEDFORWARDS", "CORPORA", "build_optimizer", "build_loss"]
+    missing = [name for name in (*SHORT_NAMES, *choices, *registries) if name not in readme]
+    assert missing == []
 
 
 def test_tracked_files_name_no_machine_path() -> None:
