@@ -19,6 +19,7 @@ from rich.table import Table
 from spectral_mlflow import config
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.monitoring import runs
+from spectral_mlflow.settings import SHORT_NAMES, all_settings, build, full_name, load
 from spectral_mlflow.stores.failures import mark_wrapper, tag_failure
 from spectral_mlflow.stores.uri import absolute, check_tracking_uri, default_tracking_uri
 
@@ -83,7 +84,7 @@ def _add_train(commands: argparse._SubParsersAction[Parser]) -> None:
         "  spectral train --model standard --seed 1           the baseline\n"
         "  spectral train --dataset text --dataset.path FILE  your own text\n"
         "  spectral train --config RUN_DIR/config.json        a run again, as it was\n"
-        "short names: " + ", ".join(f"{short} = {full}" for short, full in config.SHORT_NAMES.items()),
+        "short names: " + ", ".join(f"{short} = {full}" for short, full in SHORT_NAMES.items()),
     )  # fmt: skip
     train.add_argument("--config", metavar="FILE", help="start from the settings in the config.json of a run")
     train.add_argument(
@@ -97,7 +98,7 @@ def _add_train(commands: argparse._SubParsersAction[Parser]) -> None:
 def _document_settings(parser: Parser) -> None:
     """Show every setting in the help; their values are read by `_overrides`."""
     groups: dict[str, argparse._ArgumentGroup] = {}
-    for setting in config.settings():
+    for setting in all_settings():
         room = setting.name.rpartition(".")[0] or "run"
         group = groups.setdefault(room, parser.add_argument_group(room))
         default = "" if setting.default is None else f" [{_shown(setting.default)}]"
@@ -119,14 +120,14 @@ def _shown(value: object) -> str:
 
 def _overrides(known: argparse.Namespace, rest: Sequence[str]) -> dict[str, str]:
     """Settings given in any spelling: those argparse knows by their dotted name, and the rest."""
-    names = {setting.name for setting in config.settings()}
+    names = {setting.name for setting in all_settings()}
     given = {name: value for name, value in vars(known).items() if name in names}
     remaining = list(rest)
     while remaining:
         option, equals, value = remaining.pop(0).partition("=")
         if not option.startswith("--"):
             raise UserError(f"given {option!r}; allowed: --setting value, such as --steps 100")
-        name = config.full_name(option)
+        name = full_name(option)
         if not equals:
             if not remaining:
                 raise UserError(f"{name}: given nothing; allowed: {option} VALUE")
@@ -139,8 +140,8 @@ def _train(known: argparse.Namespace, rest: list[str]) -> int:
     overrides = _overrides(known, rest)
     if known.resume:
         return _resume_run(known.resume, overrides)
-    base = config.load(Path(known.config)) if known.config else None
-    chosen = config.build(overrides, base)
+    base = load(Path(known.config)) if known.config else None
+    chosen = build(overrides, base)
     dry = _boolean("--dry-run", known.dry_run)
     tracking_uri = _tracking_uri(chosen)
     from spectral_mlflow.training import runner

@@ -1,40 +1,24 @@
 """Every setting of a run, once: its name, type, default, bounds and meaning.
 
 The command line, `config.json`, the parameters in MLflow and the configuration hash are all made
-from the dataclasses below. A setting is known by its dotted name, such as ``training.lr``; a few
-also by a short one.
+from the dataclasses below.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import functools
 import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from spectral_mlflow.errors import UserError
-
 FORMAT_VERSION = 1
-
-SHORT_NAMES = {
-    "model": "model.type",
-    "steps": "training.steps",
-    "seed": "training.seed",
-    "lr": "training.lr",
-    "batch_size": "training.batch_size",
-    "dataset": "dataset.name",
-    "device": "runtime.device",
-}
 
 Component = Literal["wave", "standard"]
 Count = Annotated[int, Field(ge=0)]
@@ -204,21 +188,7 @@ class ExperimentConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested dictionaries and lists, as JSON has them."""
-        return dict(_ADAPTER.dump_python(self, mode="json"))
-
-    @staticmethod
-    def from_dict(values: Mapping[str, Any]) -> ExperimentConfig:
-        """The configuration of nested dictionaries.
-
-        Raises:
-            UserError: an unknown setting, a wrong type or a value out of range.
-        """
-        for name in flatten(values):
-            _check_name(name)
-        try:
-            return _ADAPTER.validate_python(values)
-        except ValidationError as failure:
-            raise UserError(_one_line(failure)) from None
+        return dict(ADAPTER.dump_python(self, mode="json"))
 
     def hash(self) -> str:
         """sha256 of the canonical JSON of what decides the result: model, training and dataset."""
@@ -228,141 +198,7 @@ class ExperimentConfig:
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-_ADAPTER = TypeAdapter(ExperimentConfig)
-
-
-@dataclasses.dataclass(frozen=True)
-class Setting:
-    """What the command line's help says of one setting."""
-
-    name: str
-    allowed: str
-    default: Any
-    help: str
-
-
-@functools.cache
-def settings() -> tuple[Setting, ...]:
-    """Every setting in the order of the dataclasses."""
-    return tuple(_settings())
-
-
-def _settings() -> Iterator[Setting]:
-    schema = _ADAPTER.json_schema()
-    for name, entry in schema["properties"].items():
-        if "$ref" in entry:
-            yield from _section(schema["$defs"], entry["$ref"], f"{name}.")
-        else:
-            yield _setting(name, entry)
-
-
-def _section(definitions: Mapping[str, Any], reference: str, prefix: str) -> Iterator[Setting]:
-    for name, entry in definitions[reference.rsplit("/", 1)[-1]]["properties"].items():
-        yield _setting(prefix + name, entry)
-
-
-def _setting(name: str, entry: Mapping[str, Any]) -> Setting:
-    shape = next((s for s in entry.get("anyOf", []) if s.get("type") != "null"), entry)
-    allowed = "|".join(map(str, shape["enum"])) if "enum" in shape else shape.get("type", "string")
-    return Setting(name, allowed, entry.get("default"), entry["description"])
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dictionaries as one dictionary of dotted names."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
-
-
-def build(overrides: Mapping[str, str], base: ExperimentConfig | None = None) -> ExperimentConfig:
-    """A configuration from the texts of a command line, on top of another one.
-
-    Args:
-        overrides: setting, by dotted or short name with dashes or underscores, to its text.
-        base: what is not overridden; default: the defaults.
-
-    Raises:
-        UserError: an unknown setting, a wrong type or a value out of range.
-    """
-    given = {full_name(name): text for name, text in overrides.items()}
-    base = base or ExperimentConfig()
-    values = base.to_dict()
-    if "model.type" in given:  # The layers follow the type again, unless they are given too.
-        values["model"] |= {"embedding": None, "attention": None, "feedforward": None}
-    # What followed from other settings follows from them again.
-    if base.name == base.model.type:
-        values["name"] = None
-    if base.model.num_waves == max(1, base.model.d_model // base.model.num_heads // 2):
-        values["model"]["num_waves"] = None
-    for name, text in given.items():
-        *rooms, leaf = name.split(".")
-        place = values
-        for room in rooms:
-            place = place[room]
-        place[leaf] = _plain(name, text)
-    return ExperimentConfig.from_dict(values)
-
-
-def _plain(name: str, text: str) -> Any:
-    """A text as pydantic takes it: lists by commas, 'none' for an optional setting."""
-    if name == "monitoring.stores":
-        return [part for part in text.split(",") if part and part != "none"]
-    return None if text.lower() in ("none", "null") else text
-
-
-def full_name(name: str) -> str:
-    """The dotted name of a setting that was given in any accepted spelling.
-
-    Raises:
-        UserError: there is no such setting; the message names the closest one.
-    """
-    name = name.lstrip("-").replace("-", "_")
-    name = SHORT_NAMES.get(name, name)
-    _check_name(name)
-    return name
-
-
-def _check_name(name: str) -> None:
-    known = [setting.name for setting in settings()]
-    if name in known:
-        return
-    leaves = {known_name.rsplit(".", 1)[-1]: known_name for known_name in known}
-    close = difflib.get_close_matches(name, [*known, *SHORT_NAMES], n=1, cutoff=0.5) or [
-        leaves[leaf] for leaf in difflib.get_close_matches(name.rsplit(".", 1)[-1], leaves, n=1)
-    ]
-    hint = f"; did you mean {close[0]}?" if close else ""
-    raise UserError(f"unknown setting {name}{hint} (all settings: spectral train --help)")
-
-
-def _one_line(failure: ValidationError) -> str:
-    error = failure.errors()[0]
-    place = ".".join(str(part) for part in error["loc"] if isinstance(part, str) and not part.startswith("function-"))
-    if error["type"] == "value_error":  # Raised by a __post_init__ above: it says all but the section.
-        section = f"{place}." if place else ""
-        return f"{section}{error['ctx']['error']}"
-    allowed = error["msg"].removeprefix("Input should be ").removeprefix("a valid ")
-    return f"{place}: given {error['input']!r}; allowed: {allowed}"
-
-
-def load(path: Path) -> ExperimentConfig:
-    """The configuration that a run wrote as `config.json`, or one of the same form by hand.
-
-    Raises:
-        UserError: no such file, not JSON, or settings that do not exist.
-    """
-    try:
-        values = json.loads(path.read_text())
-    except OSError as failure:
-        raise UserError(
-            f"--config: {path} cannot be read ({failure.strerror}); give the config.json of a run"
-        ) from None
-    except ValueError as failure:
-        raise UserError(f"--config: {path} is not JSON ({failure}); give the config.json of a run") from None
-    return ExperimentConfig.from_dict(values.get("config", values))
+ADAPTER = TypeAdapter(ExperimentConfig)
 
 
 def without_password(uri: str) -> str:

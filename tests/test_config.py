@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spectral_mlflow import config
-from spectral_mlflow.config import ExperimentConfig, ModelConfig, build
+from spectral_mlflow.config import ExperimentConfig, ModelConfig
 from spectral_mlflow.errors import UserError
+from spectral_mlflow.settings import SHORT_NAMES, all_settings, build, full_name, load, parse
 
 configurations = st.builds(
-    lambda heads, size, layers, kind, steps, lr, seed, optimizer, loss: ExperimentConfig.from_dict(
+    lambda heads, size, layers, kind, steps, lr, seed, optimizer, loss: parse(
         {
             "model": {"type": kind, "num_heads": heads, "d_model": heads * size, "num_layers": layers},
             "training": {"steps": steps, "lr": lr, "seed": seed, "optimizer": optimizer, "loss": loss},
@@ -28,7 +29,7 @@ configurations = st.builds(
 @given(chosen=configurations)
 def test_json_round_trip(chosen: ExperimentConfig) -> None:
     """What config.json holds is the configuration, and its hash stays."""
-    again = ExperimentConfig.from_dict(json.loads(json.dumps(chosen.to_dict())))
+    again = parse(json.loads(json.dumps(chosen.to_dict())))
     assert again == chosen
     assert again.hash() == chosen.hash()
 
@@ -59,10 +60,10 @@ def test_every_spelling_means_the_same(spelling: str) -> None:
     assert build({spelling: "3"}).training.batch_size == 3
 
 
-@pytest.mark.parametrize("short", config.SHORT_NAMES)
+@pytest.mark.parametrize("short", SHORT_NAMES)
 def test_short_names_lead_to_settings(short: str) -> None:
     """No short name points to nowhere."""
-    assert config.full_name(short) == config.SHORT_NAMES[short]
+    assert full_name(short) == SHORT_NAMES[short]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +99,7 @@ def test_a_mistake_is_one_line_that_teaches(given: dict[str, str], message: str)
 @given(name=st.text(string.ascii_lowercase + "._", min_size=1, max_size=30))
 def test_no_name_is_taken_silently(name: str) -> None:
     """A setting that does not exist is refused, whatever it looks like."""
-    known = {setting.name for setting in config.settings()} | set(config.SHORT_NAMES)
+    known = {setting.name for setting in all_settings()} | set(SHORT_NAMES)
     if name not in known:
         with pytest.raises(UserError, match="unknown setting"):
             build({name: "1"})
@@ -114,7 +115,7 @@ def test_hash_covers_what_decides_the_result() -> None:
 
 def test_every_setting_is_explained() -> None:
     """The help has a sentence for each setting."""
-    assert all(setting.help for setting in config.settings())
+    assert all(setting.help for setting in all_settings())
 
 
 def test_configuration_files(tmp_path: Path) -> None:
@@ -122,12 +123,12 @@ def test_configuration_files(tmp_path: Path) -> None:
     chosen = build({"steps": "5"})
     path = tmp_path / "config.json"
     path.write_text(json.dumps({"experiment_id": "x", "config": chosen.to_dict()}))
-    assert config.load(path) == chosen
+    assert load(path) == chosen
     path.write_text("{")
     with pytest.raises(UserError, match="is not JSON"):
-        config.load(path)
+        load(path)
     with pytest.raises(UserError, match="cannot be read"):
-        config.load(tmp_path / "none.json")
+        load(tmp_path / "none.json")
 
 
 def test_passwords_are_not_shown() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from spectral_mlflow.config import SHORT_NAMES, settings
+from spectral_mlflow.settings import SHORT_NAMES, all_settings
 
 ROOT = Path(__file__).parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -39,7 +39,7 @@ def test_conda_environment_equals_the_package() -> None:
 def test_the_readme_names_every_choice() -> None:
     """Every short name, corpus and device, and every place where something can be added, stands in the README."""
     readme = (ROOT / "README.md").read_text()
-    choices = [name for setting in settings() if "|" in setting.allowed for name in setting.allowed.split("|")]
+    choices = [name for setting in all_settings() if "|" in setting.allowed for name in setting.allowed.split("|")]
     registries = ["EMBEDDINGS", "ATTENTIONS", "FEEDFORWARDS", "CORPORA", "build_optimizer", "build_loss"]
     missing = [name for name in (*SHORT_NAMES, *choices, *registries) if name not in readme]
     assert missing == []

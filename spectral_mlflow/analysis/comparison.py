@@ -14,8 +14,8 @@ from typing import Any
 
 import pandas as pd
 
-from spectral_mlflow import config
 from spectral_mlflow.analysis.statistics import Estimate, Outcome, estimate, paired_difference, verdict
+from spectral_mlflow.settings import all_settings
 
 LOSS = "metrics.best_val_loss"
 COMPONENTS = ("embedding", "attention", "feedforward")
@@ -49,7 +49,7 @@ SUBJECT = (
 # The hash says what the text was; its name and place may differ between machines.
 _INCIDENTAL = ("training.seed", "training.max_skipped", "dataset.name", "dataset.path")
 _SETTINGS = (
-    *(s.name for s in config.settings() if s.name.split(".")[0] in ("model", "training", "dataset")),
+    *(s.name for s in all_settings() if s.name.split(".")[0] in ("model", "training", "dataset")),
     "dataset.sha256",
     "dataset.num_tokens",
     "model.vocab_size",

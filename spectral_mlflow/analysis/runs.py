@@ -16,6 +16,7 @@ import pandas as pd
 
 from spectral_mlflow import config
 from spectral_mlflow.errors import UserError
+from spectral_mlflow.settings import all_settings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -130,7 +131,7 @@ def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
     frame = pd.DataFrame(rows) if rows else pd.DataFrame(columns=first)
     for column in ("start_time", "end_time"):
         frame[column] = pd.to_datetime(frame[column], unit="ms", utc=True)
-    types = {setting.name: setting.allowed for setting in config.settings()} | FACT_TYPES
+    types = {setting.name: setting.allowed for setting in all_settings()} | FACT_TYPES
     for column in frame.columns[frame.columns.str.startswith("params.")]:
         frame[column] = _typed(frame[column], types.get(column.removeprefix("params."), "string"))
     rest = sorted(set(frame.columns) - set(first), key=_order)

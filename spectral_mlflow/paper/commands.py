@@ -6,8 +6,8 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from spectral_mlflow import config
 from spectral_mlflow.errors import UserError
+from spectral_mlflow.settings import all_settings, build, flatten
 
 ROOMS = ("model", "training", "dataset")
 
@@ -20,7 +20,7 @@ def make_run(model: str, seed: int | None = None) -> str:
 
 def training_command(settings: Mapping[str, Any]) -> str:
     """The command that trains with these settings (dotted names), naming only those that are no defaults."""
-    names = [setting.name for setting in config.settings() if setting.name.split(".")[0] in ROOMS]
+    names = [setting.name for setting in all_settings() if setting.name.split(".")[0] in ROOMS]
     texts = {name: _text(settings[name]) for name in names if name in settings}
     given = _not_default(texts)
     return shlex.join(
@@ -33,7 +33,7 @@ def _not_default(texts: Mapping[str, str]) -> set[str]:
     given = {"model.type"} & texts.keys()
     while True:
         try:
-            defaults = config.flatten(config.build({name: texts[name] for name in given}).to_dict())
+            defaults = flatten(build({name: texts[name] for name in given}).to_dict())
         except UserError:  # Not trained by this program: name every setting rather than guess its defaults.
             return set(texts)
         missing = {name for name, text in texts.items() if text != _text(defaults[name])} - given

@@ -8,9 +8,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from spectral_mlflow.config import flatten
 from spectral_mlflow.journal import Record
 from spectral_mlflow.provenance import UNKNOWN
+from spectral_mlflow.settings import flatten
 from spectral_mlflow.stores.base import RunView
 
 LONGEST_NAME = 250

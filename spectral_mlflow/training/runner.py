@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from spectral_mlflow.config import ExperimentConfig, flatten
+from spectral_mlflow.config import ExperimentConfig
 from spectral_mlflow.data import dataset as datasets
 from spectral_mlflow.data.dataset import Dataset
 from spectral_mlflow.errors import UserError
@@ -19,6 +19,7 @@ from spectral_mlflow.monitoring.configs import ConfigTracker
 from spectral_mlflow.monitoring.progress import Progress
 from spectral_mlflow.monitoring.tracker import ExperimentTracker
 from spectral_mlflow.optim import build_optimizer
+from spectral_mlflow.settings import flatten, parse
 from spectral_mlflow.training import devices
 from spectral_mlflow.training.loop import Outcome, Trainer
 from spectral_mlflow.training.signals import StopSignals
@@ -83,7 +84,7 @@ def resume(run_dir: Path, overrides: Mapping[str, Any], *, tracking_uri: str | N
         UserError: settings that may not change, another corpus, no whole checkpoint, nothing left to do.
     """
     written = ConfigTracker(str(run_dir)).load_config()
-    config = _changed(ExperimentConfig.from_dict(written["config"]), overrides)
+    config = _changed(parse(written["config"]), overrides)
     device = devices.choose(config.runtime)
     dataset = datasets.prepare(config.dataset, config.model.block_size)
     _same_corpus(written["dataset"], dataset)
@@ -129,7 +130,7 @@ def _changed(config: ExperimentConfig, overrides: Mapping[str, Any]) -> Experime
     for name, value in overrides.items():
         room, leaf = name.rsplit(".", 1) if "." in name else ("", name)
         (values[room] if room else values)[leaf] = value
-    return ExperimentConfig.from_dict(values)
+    return parse(values)
 
 
 def _same_corpus(written: Mapping[str, Any], dataset: Dataset) -> None:

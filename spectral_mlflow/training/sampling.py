@@ -6,13 +6,13 @@ from pathlib import Path
 
 import torch
 
-from spectral_mlflow.config import ExperimentConfig
 from spectral_mlflow.data import tokenizers
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.models.generation import generate
 from spectral_mlflow.models.gpt import GPT
 from spectral_mlflow.monitoring.checkpoints import CheckpointManager
 from spectral_mlflow.monitoring.configs import ConfigTracker
+from spectral_mlflow.settings import parse
 
 
 def sample(
@@ -58,7 +58,7 @@ def load_model(run_dir: Path, vocab_size: int) -> GPT:
     Raises:
         UserError: the run has no whole checkpoint.
     """
-    config = ExperimentConfig.from_dict(ConfigTracker(str(run_dir)).load_config()["config"])
+    config = parse(ConfigTracker(str(run_dir)).load_config()["config"])
     checkpoints = CheckpointManager(str(run_dir))
     best = checkpoints.best_path()
     checkpoint = checkpoints.load_checkpoint(best) if best else checkpoints.load_latest_checkpoint()

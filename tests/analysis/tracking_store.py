@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
 from spectral_mlflow import config
+from spectral_mlflow.settings import build
 from spectral_mlflow.stores.facts import params
 
 STARTED = 1_760_000_000_000  # Milliseconds since the epoch; a run starts a minute after the one before.
@@ -49,7 +50,7 @@ class TrackingStore:
         facts: Mapping[str, str] | None = None,
     ) -> str:
         """One run with parameters, tags and history; returns its MLflow run id."""
-        configured = config.build({"model": model, "seed": str(seed), "dataset": "tinyshakespeare", **(settings or {})})
+        configured = build({"model": model, "seed": str(seed), "dataset": "tinyshakespeare", **(settings or {})})
         key = name or f"{model}_2025100{self.runs % 10}_120000_0123abc{seed}"
         start = STARTED + 60_000 * self.runs
         self.runs += 1

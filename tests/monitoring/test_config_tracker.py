@@ -20,6 +20,7 @@ from spectral_mlflow.errors import UserError
 from spectral_mlflow.monitoring import ConfigTracker, get_git_hash
 from spectral_mlflow.monitoring.json_text import decode, encode
 from spectral_mlflow.monitoring.redaction import is_secret, redacted
+from spectral_mlflow.settings import parse
 
 REPRODUCIBILITY = {"experiment_id", "timestamp", "git_hash", "git", "format_version", "config_hash", "packages"}
 RESULT_KEYS = {
@@ -73,7 +74,7 @@ def test_settings_of_ours_are_written_in_full(tracker: ConfigTracker) -> None:
     assert (saved["experiment_id"], saved["format_version"]) == ("demo", FORMAT_VERSION)
     assert saved["git_hash"] == saved["git"]["commit"] == get_git_hash()
     assert saved["config_hash"] == config.hash()
-    assert ExperimentConfig.from_dict(saved["config"]) == config
+    assert parse(saved["config"]) == config
     assert saved["model"] == {
         **config.to_dict()["model"],
         "class": "Linear",
@@ -89,7 +90,7 @@ def test_settings_of_ours_are_written_in_full(tracker: ConfigTracker) -> None:
 
 def test_dataclass_and_its_dictionary_are_the_same(tracker: ConfigTracker) -> None:
     """A configuration may be given as it is."""
-    config = ExperimentConfig.from_dict({"training": {"optimizer": "RGD", "loss": "QFE"}})
+    config = parse({"training": {"optimizer": "RGD", "loss": "QFE"}})
     tracker.save_config(config)
     assert tracker.load_config()["config"] == config.to_dict()
     assert tracker.load_config()["config_hash"] == config.hash()
@@ -189,7 +190,7 @@ def test_no_setting_of_ours_is_hidden() -> None:
 def test_passwords_in_addresses_are_hidden(tracker: ConfigTracker) -> None:
     """An address of a store is written without its password, anywhere in the file; the hash tells nothing of it."""
     uri = "postgresql://user:hunter2@host/db"
-    config = {**ExperimentConfig.from_dict({"monitoring": {"tracking_uri": uri}}).to_dict(), "api_key": "hunter2"}
+    config = {**parse({"monitoring": {"tracking_uri": uri}}).to_dict(), "api_key": "hunter2"}
     tracker.save_config(config, dataset_info={"source": uri})
     assert "hunter2" not in tracker.config_path.read_text()
     assert tracker.load_config()["config"]["monitoring"]["tracking_uri"] == "postgresql://user:***@host/db"

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from spectral_mlflow import journal
-from spectral_mlflow.config import build
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.journal import Journal
 from spectral_mlflow.monitoring.runs import find_run, is_running, run_lock, summary
 from spectral_mlflow.monitoring.tracker import ExperimentTracker
+from spectral_mlflow.settings import build
 
 
 def make_run(base: Path, name: str, hour: int, run_id: str) -> Path:

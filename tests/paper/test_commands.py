@@ -8,6 +8,7 @@ import pytest
 
 from spectral_mlflow import config
 from spectral_mlflow.paper.commands import make_run, training_command
+from spectral_mlflow.settings import build, flatten
 
 
 def test_make_run() -> None:
@@ -28,16 +29,16 @@ def test_make_run() -> None:
 )
 def test_the_command_repeats_the_configuration(overrides: dict[str, str]) -> None:
     """Parsed again, the command gives the configuration with the same hash."""
-    wanted = config.build(overrides)
-    settings = {name: value for name, value in config.flatten(wanted.to_dict()).items() if value is not None}
+    wanted = build(overrides)
+    settings = {name: value for name, value in flatten(wanted.to_dict()).items() if value is not None}
     spectral, train, *rest = shlex.split(training_command(settings))
     assert (spectral, train) == ("spectral", "train")
-    again = config.build(dict(zip(rest[::2], rest[1::2], strict=True)))
+    again = build(dict(zip(rest[::2], rest[1::2], strict=True)))
     assert again.hash() == wanted.hash()
 
 
 def test_only_what_is_no_default_is_named() -> None:
     """The command of the default run is short."""
-    settings = config.flatten(config.ExperimentConfig().to_dict())
+    settings = flatten(config.ExperimentConfig().to_dict())
     known = {name: value for name, value in settings.items() if value is not None}
     assert training_command(known) == "spectral train --model.type wave"

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from spectral_mlflow.config import ExperimentConfig, build
+from spectral_mlflow.config import ExperimentConfig
+from spectral_mlflow.settings import build
 
 TINY = {
     "model.d_model": "16", "model.num_layers": "1", "model.num_heads": "2", "model.block_size": "16",

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from spectral_mlflow.config import build
 from spectral_mlflow.losses import build_loss
 from spectral_mlflow.models import gpt
 from spectral_mlflow.monitoring.checkpoints import CheckpointManager
 from spectral_mlflow.optim import build_optimizer
+from spectral_mlflow.settings import build
 from spectral_mlflow.training.state import TrainState
 
 
