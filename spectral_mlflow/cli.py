@@ -109,13 +109,9 @@ def _document_settings(parser: Parser) -> None:
 
 
 def _shown(value: object) -> str:
-    return (
-        ",".join(map(str, value))
-        if isinstance(value, list)
-        else str(value).lower()
-        if isinstance(value, bool)
-        else str(value)
-    )
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _overrides(known: argparse.Namespace, rest: Sequence[str]) -> dict[str, str]:
