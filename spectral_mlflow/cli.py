@@ -21,7 +21,7 @@ from spectral_mlflow.errors import UserError
 from spectral_mlflow.monitoring import runs
 from spectral_mlflow.settings import SHORT_NAMES, all_settings, build, full_name, load
 from spectral_mlflow.stores.failures import mark_wrapper, tag_failure
-from spectral_mlflow.stores.uri import absolute, check_tracking_uri, default_tracking_uri
+from spectral_mlflow.tracking_uri import absolute, check_tracking_uri, default_tracking_uri
 
 if TYPE_CHECKING:  # torch takes seconds to import, which a mistake or a help text need not.
     from spectral_mlflow.training.runner import Finished
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command: Callable[[argparse.Namespace, list[str]], int] = known.command
         return command(known, rest)
     except UserError as mistake:
-        print(f"spectral: {mistake}", file=sys.stderr)
+        print(f"spectral: {' '.join(str(mistake).split())}", file=sys.stderr)
         tag_failure(str(mistake))
         return 2
     except KeyboardInterrupt:
@@ -134,11 +134,13 @@ def _overrides(known: argparse.Namespace, rest: Sequence[str]) -> dict[str, str]
 
 def _train(known: argparse.Namespace, rest: list[str]) -> int:
     overrides = _overrides(known, rest)
+    dry = _boolean("--dry-run", known.dry_run)
+    if known.resume and (known.config or dry):
+        raise UserError("--resume: given with --config or --dry-run; a continued run keeps its own settings")
     if known.resume:
         return _resume_run(known.resume, overrides)
     base = load(Path(known.config)) if known.config else None
     chosen = build(overrides, base)
-    dry = _boolean("--dry-run", known.dry_run)
     tracking_uri = _tracking_uri(chosen)
     from spectral_mlflow.training import runner
 
@@ -199,22 +201,28 @@ def _report(finished: Finished) -> int:
     console.print()
     if finished.sample:
         console.rule("sample", style="dim", align="left")
-        console.print(finished.sample, markup=False)
+        print(_printable(finished.sample))
         console.rule(style="dim")
     console.print(
         f"status           {finished.outcome.status}"
         + (f" ({finished.outcome.reason})" if finished.outcome.reason else ""),
         markup=False,
     )
-    best = f"best {results['best_val_loss']:.4f} at step {results['best_step']}"
+    best = f"(best {results['best_val_loss']:.4f} at step {results['best_step']})"
+    loss = f"{results['val_loss']:.4f} nats a token {best}" if results["best_step"] else "not measured"
     speed = f"{results['tokens_per_second']:,.0f} tokens/s, {results['total_time_seconds']:.0f} s"
-    console.print(f"validation loss  {results['val_loss']:.4f} nats a token ({best})")
+    console.print(f"validation loss  {loss}")
     console.print(f"speed            {speed}")
     console.print(f"run directory    {finished.run_dir}", markup=False)
     _report_store(console, finished.store, finished.store_complete, finished.run_dir)
     if finished.outcome.status == "killed":
         console.print(f"continue with    spectral resume {finished.run_dir.name}", markup=False)
     return finished.outcome.exit_code
+
+
+def _printable(text: str) -> str:
+    """A generated text without what would make a terminal do something."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else repr(letter)[1:-1] for letter in text)
 
 
 def _report_store(console: Console, store: dict[str, object], complete: bool, run_dir: Path) -> None:
@@ -274,7 +282,7 @@ def _sync(known: argparse.Namespace, rest: list[str]) -> int:
         check_tracking_uri(known.tracking_uri)
     base = _base()
     chosen = [runs.find_run(name, base) for name in known.runs] or [
-        path for path in runs.run_directories(base) if sync.is_behind(path)
+        path for path in runs.run_directories(base) if sync.is_behind(path, known.tracking_uri)
     ]
     if not chosen:
         print("every run is in the store already")
@@ -304,7 +312,7 @@ def _sample(known: argparse.Namespace, rest: list[str]) -> int:
         runs.find_run(known.run, _base()), known.prompt, known.tokens,
         temperature=known.temperature, top_k=known.top_k, top_p=known.top_p, seed=known.seed,
     )  # fmt: skip
-    print(text)
+    print(_printable(text))
     return 0
 
 

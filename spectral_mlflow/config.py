@@ -111,7 +111,7 @@ class DatasetConfig:
         Literal["auto", "tinyshakespeare", "python-docs", "text"],
         Field(description="auto takes tinyshakespeare if it can be had, else python-docs"),
     ] = "auto"
-    path: Annotated[str | None, Field(description="dataset text: a text file, or a folder of .txt and .md files")] = (
+    path: Annotated[str | None, Field(min_length=1, description="a text file, or a folder of .txt and .md files")] = (
         None
     )
     tokenizer: Annotated[
@@ -162,7 +162,8 @@ class MonitoringConfig:
         tuple[Literal["mlflow"], ...], Field(description="where the companion mirrors the run; empty: nowhere")
     ] = ("mlflow",)
     tracking_uri: Annotated[
-        str | None, Field(description="MLflow store; default: MLFLOW_TRACKING_URI, else mlflow.db in SPECTRAL_HOME")
+        str | None,
+        Field(min_length=1, description="store; default: MLFLOW_TRACKING_URI, else mlflow.db in SPECTRAL_HOME"),
     ] = None
     mlflow_experiment: Annotated[str, Field(min_length=1, description="MLflow experiment to file the run under")] = (
         "spectral"
@@ -201,9 +202,20 @@ class ExperimentConfig:
 ADAPTER = TypeAdapter(ExperimentConfig)
 
 
-def without_password(uri: str) -> str:
-    """A store's URI as it may stand in files and logs."""
-    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", uri)
+# A password in an HTTP address has no raw slash; in the address of a database it may have any character.
+_SECRETS = (
+    (re.compile(r"(https?://[^/@:\s]+):[^/\s]*@"), r"\1:***@"),
+    (re.compile(r"(https?://)[^/@:\s]+@"), r"\1***@"),
+    (re.compile(r"((?!https?:)\b\w[\w+.-]*://[^/@:\s]*):[^?\s]*@"), r"\1:***@"),
+    (re.compile(r"([?&](?:\w*password|passwd|pwd|\w*token|\w*secret)=)[^&\s]*", re.IGNORECASE), r"\1***"),
+)
+
+
+def without_password(text: str) -> str:
+    """A store's URI, or a message with one in it, as it may stand in files and logs."""
+    for pattern, hidden in _SECRETS:
+        text = pattern.sub(hidden, text)
+    return text
 
 
 def home() -> Path:

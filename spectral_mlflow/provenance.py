@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -32,12 +33,22 @@ def _git(*arguments: str, folder: Path | None = None) -> str | None:
 
 
 def repository() -> Path | None:
-    """The git work tree that the code of a run lives in: around the current folder, else around this package."""
-    top = _git("rev-parse", "--show-toplevel")
-    if top is None:
-        here = Path(__file__).resolve()
-        if _git("ls-files", "--error-unmatch", here.name, folder=here.parent) is not None:
-            top = _git("rev-parse", "--show-toplevel", folder=here.parent)
+    """The git work tree that the code of a run lives in.
+
+    That is where git knows the program that was started, else this package, else the current folder:
+    whoever starts an installed program inside a project of another kind does not want that project
+    in the records of a run.
+    """
+    program = getattr(sys.modules["__main__"], "__file__", None)
+    for file in (program, __file__):
+        path = Path(file or "").resolve()
+        if path.is_file() and _git("ls-files", "--error-unmatch", path.name, folder=path.parent) is not None:
+            return _top(path.parent)
+    return _top(Path.cwd())
+
+
+def _top(folder: Path) -> Path | None:
+    top = _git("rev-parse", "--show-toplevel", folder=folder)
     return Path(top) if top else None
 
 
@@ -83,7 +94,7 @@ def snapshot(directory: Path) -> list[Path]:
     written = []
     for name, text in (("changes.diff", diff), ("untracked.txt", untracked)):
         path = directory / name
-        path.write_text(text + "\n" if text else "")
+        path.write_text(text + "\n" if text else "", encoding="utf-8")
         written.append(path)
     return written
 

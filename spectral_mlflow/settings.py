@@ -112,12 +112,22 @@ def build(overrides: Mapping[str, str], base: ExperimentConfig | None = None) ->
     if base.model.num_waves == max(1, base.model.d_model // base.model.num_heads // 2):
         values["model"]["num_waves"] = None
     for name, text in given.items():
-        *rooms, leaf = name.split(".")
-        place = values
-        for room in rooms:
-            place = place[room]
-        place[leaf] = _plain(name, text)
+        put(values, name, _plain(name, text))
     return parse(values)
+
+
+def put(values: dict[str, Any], name: str, value: Any) -> None:
+    """Set one setting, by its dotted name, in nested dictionaries."""
+    *rooms, leaf = name.split(".")
+    for room in rooms:
+        values = values[room]
+    values[leaf] = value
+
+
+def differences(old: ExperimentConfig, new: ExperimentConfig) -> dict[str, tuple[Any, Any]]:
+    """The settings in which two configurations differ, by dotted name: the old value and the new one."""
+    before, after = flatten(old.to_dict()), flatten(new.to_dict())
+    return {name: (before[name], after[name]) for name in before if before[name] != after[name]}
 
 
 def _plain(name: str, text: str) -> Any:
@@ -143,6 +153,8 @@ def _check_name(name: str) -> None:
     known = [setting.name for setting in all_settings()]
     if name in known:
         return
+    if section := [setting for setting in known if setting.startswith(f"{name}.")]:
+        raise UserError(f"{name}: given one value; allowed: a section of settings, such as {section[0]}")
     leaves = {known_name.rsplit(".", 1)[-1]: known_name for known_name in known}
     close = difflib.get_close_matches(name, [*known, *SHORT_NAMES], n=1, cutoff=0.5) or [
         leaves[leaf] for leaf in difflib.get_close_matches(name.rsplit(".", 1)[-1], leaves, n=1)
@@ -157,6 +169,8 @@ def _one_line(failure: ValidationError) -> str:
     if error["type"] == "value_error":  # Raised by a __post_init__ above: it says all but the section.
         section = f"{place}." if place else ""
         return f"{section}{error['ctx']['error']}"
+    if error["type"] == "string_pattern_mismatch":
+        return f"{place}: given {error['input']!r}; allowed: letters, digits, '_', '.' and '-', at most 80"
     allowed = error["msg"].removeprefix("Input should be ").removeprefix("a valid ")
     return f"{place}: given {error['input']!r}; allowed: {allowed}"
 
@@ -168,11 +182,14 @@ def load(path: Path) -> ExperimentConfig:
         UserError: no such file, not JSON, or settings that do not exist.
     """
     try:
-        values = json.loads(path.read_text())
+        values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as failure:
         raise UserError(
             f"--config: {path} cannot be read ({failure.strerror}); give the config.json of a run"
         ) from None
     except ValueError as failure:
         raise UserError(f"--config: {path} is not JSON ({failure}); give the config.json of a run") from None
-    return parse(values.get("config", values))
+    inner = values.get("config", values) if isinstance(values, dict) else None
+    if not isinstance(inner, dict):
+        raise UserError(f"--config: {path} holds no settings; give the config.json of a run")
+    return parse(inner)

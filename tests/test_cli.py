@@ -58,10 +58,12 @@ def mistakes(tmp_path: Path) -> Iterator[tuple[list[str], str]]:
     yield ["--resume", "nothing-of-that-name"], "no run 'nothing-of-that-name'"
     yield ["steps=3"], "--setting value"
     yield ["--steps"], "steps"
+    yield [*text, "two\nlines"], "two lines"
+    yield ["--resume", "latest", "--dry-run"], "--resume: given with --config or --dry-run"
     yield ["--dry-run", "perhaps"], "--dry-run: given 'perhaps'; allowed: true or false"
 
 
-@pytest.mark.parametrize("number", range(14))
+@pytest.mark.parametrize("number", range(16))
 def test_a_mistake_costs_nothing(tmp_path: Path, number: int) -> None:
     """One line on stderr, exit code 2, and no run directory."""
     arguments, message = list(mistakes(tmp_path))[number]

@@ -85,7 +85,9 @@ def test_short_names_lead_to_settings(short: str) -> None:
         ({"model.pure_wave": "maybe"}, "model.pure_wave: given 'maybe'; allowed: boolean"),
         ({"monitoring.stores": "mlflow,nowhere"}, "monitoring.stores: given 'nowhere'; allowed: 'mlflow'"),
         ({"dataset.train_split": "0.95"}, "allowed: at most 1 together"),
-        ({"name": "../up"}, "name: given '../up'"),
+        ({"name": "../up"}, "name: given '../up'; allowed: letters, digits"),
+        ({"dataset.path": ""}, "dataset.path: given ''"),
+        ({"training": "3"}, "training: given one value; allowed: a section of settings, such as training.steps"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line_that_teaches(given: dict[str, str], message: str) -> None:
@@ -127,11 +129,24 @@ def test_configuration_files(tmp_path: Path) -> None:
     path.write_text("{")
     with pytest.raises(UserError, match="is not JSON"):
         load(path)
+    for text in ("[1]", '"text"', '{"config": null}'):
+        path.write_text(text)
+        with pytest.raises(UserError, match="holds no settings"):
+            load(path)
     with pytest.raises(UserError, match="cannot be read"):
         load(tmp_path / "none.json")
 
 
 def test_passwords_are_not_shown() -> None:
     """A store's URI stands in files without its password."""
-    assert config.without_password("postgresql://me:pa55@host/db") == "postgresql://me:***@host/db"
-    assert config.without_password("sqlite:///mlflow.db") == "sqlite:///mlflow.db"
+    for address, written in {
+        "postgresql://me:pa55@host/db": "postgresql://me:***@host/db",
+        "postgresql://me:pa/ss@host/db": "postgresql://me:***@host/db",
+        "postgresql+psycopg2://me:p@ss@host/db": "postgresql+psycopg2://me:***@host/db",
+        "postgresql://host/db?user=me&password=pa55&x=1": "postgresql://host/db?user=me&password=***&x=1",
+        "https://t0ken@host/path": "https://***@host/path",
+        "https://me:p@ss@host": "https://me:***@host",
+        "https://host:8080/path@v1": "https://host:8080/path@v1",
+        "sqlite:///mlflow.db": "sqlite:///mlflow.db",
+    }.items():
+        assert config.without_password(address) == written

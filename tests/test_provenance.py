@@ -1,6 +1,7 @@
 """Where a run comes from is written down, and nothing secret with it."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,16 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / ".gitignore").write_text("ignored.txt\n")
     git(folder, "add", "--force", ".")
     git(folder, "commit", "-m", "first")
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(folder / "model.py"), raising=False)
     return folder
+
+
+def test_an_installed_program_leaves_the_project_around_it_alone(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The repository of a run is that of its program, then that of this package, not that of the current folder."""
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(tmp_path / "bin" / "spectral"), raising=False)
+    assert provenance.repository() != repository
 
 
 def test_the_state_of_the_repository(repository: Path) -> None:
@@ -55,6 +65,9 @@ def test_a_repository_without_a_commit(tmp_path: Path, monkeypatch: pytest.Monke
     """Before the first commit the hash is unknown, not an error."""
     monkeypatch.chdir(tmp_path)
     git(tmp_path, "init")
+    (tmp_path / "loop.py").write_text("")
+    git(tmp_path, "add", "loop.py")
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(tmp_path / "loop.py"), raising=False)
     assert provenance.get_git_hash() == "unknown"
 
 

@@ -233,8 +233,14 @@ def _walk(root: Path) -> Iterator[Path]:
     def refuse(failure: OSError) -> None:
         raise failure  # By default os.walk leaves out what it may not read, without a word.
 
-    for folder, _, names in os.walk(root, onerror=refuse):
+    for folder, below, names in os.walk(root, onerror=refuse):
+        below[:] = [name for name in below if not name.startswith(".") and not _is_run(Path(folder, name))]
         yield from (Path(folder, name) for name in names)
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether it is a run directory: what a model has written is no text to train on."""
+    return (folder / "logs" / "events.jsonl").exists()
 
 
 def _decode(path: Path, content: bytes) -> str:

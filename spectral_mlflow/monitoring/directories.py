@@ -48,18 +48,34 @@ def create_experiment_directory(base_dir: str, experiment_id: str) -> dict[str, 
     Raises:
         UserError: the id cannot be the name of a folder, or the base folder cannot be written.
     """
+    check_writable(base_dir)
     base = Path(base_dir)
     try:
-        _check_writable(base)
         base.mkdir(parents=True, exist_ok=True)
         root = _exclusive(base, _checked(experiment_id))
         paths = _folders(root)
     except OSError as failure:
-        raise UserError(
-            f"experiments directory {base} cannot be written ({failure.strerror or failure}); "
-            f"give another one, such as {_alternative(base)}"
-        ) from None
+        raise _refusal(base, failure) from None
     return {"root": str(root), **paths}
+
+
+def check_writable(base_dir: str) -> None:
+    """Find out whether runs can be made in a folder, without making anything.
+
+    Raises:
+        UserError: they cannot; the message names another folder.
+    """
+    try:
+        _try(Path(base_dir))
+    except OSError as failure:
+        raise _refusal(Path(base_dir), failure) from None
+
+
+def _refusal(base: Path, failure: OSError) -> UserError:
+    return UserError(
+        f"experiments directory {base} cannot be written ({failure.strerror or failure}); "
+        f"give another one, such as {_alternative(base)}"
+    )
 
 
 def _checked(name: str) -> str:
@@ -97,7 +113,7 @@ def _folders(root: Path) -> dict[str, str]:
     return {name: str(root / name) for name in FOLDERS}
 
 
-def _check_writable(folder: Path) -> None:
+def _try(folder: Path) -> None:
     """Raise OSError, with nothing made yet, where a folder could not be made or written."""
     nearest = _nearest_existing(folder)
     if not nearest.is_dir():

@@ -34,6 +34,8 @@ def find_run(name: str, base: Path) -> Path:
     Raises:
         UserError: no run, or several, of that name.
     """
+    if not name:
+        raise UserError("RUN: given nothing; allowed: a run directory, an experiment id, an MLflow run id, or latest")
     as_folder = Path(name)
     if (as_folder / "config.json").is_file():
         return as_folder.resolve()
@@ -59,7 +61,7 @@ def find_run(name: str, base: Path) -> Path:
 def _store_run_ids(run_dir: Path) -> Iterator[str]:
     for path in (run_dir / "stores").glob("*.json"):
         try:
-            yield json.loads(path.read_text())["run_id"]
+            yield json.loads(path.read_text(encoding="utf-8"))["run_id"]
         except (OSError, ValueError, KeyError):
             continue
 
@@ -80,17 +82,27 @@ def is_running(run_dir: Path) -> bool:
 
 def summary(run_dir: Path) -> dict[str, Any]:
     """What a list of runs says of one: model, status, step and losses."""
-    config = json.loads((run_dir / "config.json").read_text())
+    config = _config(run_dir)
     events = journal.records(run_dir / "logs" / "events.jsonl")
     lines = journal.records(run_dir / "logs" / "metrics.jsonl")
     ends = [event["status"] for event in events if event["event"] == "end"]
+    changes = [event.get("settings", {}) for event in events if event["event"] == "resume"]
+    steps = [config.get("training", {}).get("steps")]
+    steps += [change["training.steps"] for change in changes if "training.steps" in change]
     best = [line["best_val_loss"] for line in lines if "best_val_loss" in line]
     return {
         "run": run_dir.name,
-        "model": config["model"].get("type"),
+        "model": config.get("model", {}).get("type", "(config.json is damaged)"),
         "status": "RUNNING" if is_running(run_dir) else (ends[-1] if ends else "KILLED"),
         "step": lines[-1]["step"] if lines else 0,
-        "steps": config.get("training", {}).get("steps"),
+        "steps": steps[-1],
         "best_val_loss": best[-1] if best else None,
         "started": events[0]["timestamp"] if events else None,
     }
+
+
+def _config(run_dir: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((run_dir / "config.json").read_text(encoding="utf-8")))
+    except ValueError:  # One damaged run must not hide the others.
+        return {}

@@ -28,9 +28,11 @@ from spectral_mlflow.monitoring.checkpoints import CheckpointManager
 from spectral_mlflow.monitoring.configs import ConfigTracker
 from spectral_mlflow.monitoring.directories import create_experiment_directory, generate_experiment_id
 from spectral_mlflow.monitoring.metrics import MetricsLogger
+from spectral_mlflow.monitoring.redaction import redacted
 from spectral_mlflow.monitoring.runs import run_lock
 from spectral_mlflow.monitoring.structured_log import StructuredLog
 from spectral_mlflow.monitoring.visualizations import VisualizationManager
+from spectral_mlflow.settings import differences, parse
 
 STATUSES = {"completed": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 
@@ -84,8 +86,9 @@ class ExperimentTracker:
         self.visualizations = VisualizationManager(str(run_dir / "visualizations"), monitoring.viz_interval)
         self.configs = ConfigTracker(str(run_dir))
         self._companion: subprocess.Popen[bytes] | None = None
-        self._samples: list[str] = []
-        self._plots: list[str] = []
+        told = journal.records(run_dir / "logs" / "events.jsonl")
+        self._samples = [event["text"] for event in told if event["event"] == "sample"]
+        self._plots = [event["path"] for event in told if event["event"] == "artifact" and event["kind"] == "plot"]
 
     def _take_lock(self) -> Any:
         lock = run_lock(self.run_dir)
@@ -109,7 +112,9 @@ class ExperimentTracker:
         """Write who, what and where; then start the companion."""
         process = {"pid": os.getpid(), "host": socket.gethostname()}
         if self.resumed:
-            self.event("resume", step=self.checkpoints_step(), **process)
+            before = parse(self.configs.load_config()["config"])
+            changed = {name: new for name, (_, new) in differences(before, self.config).items()}
+            self.event("resume", step=self.checkpoints_step(), settings=redacted(changed), **process)
         else:
             self.configs.save_config(self.config.to_dict(), model, dict(dataset_info or {}))
             self.event(
@@ -139,14 +144,14 @@ class ExperimentTracker:
         return max((record.step for record in self.checkpoints.list_checkpoints()), default=0)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int, epoch: float | None = None) -> None:
-        """Journal the metrics of one step, unless a resumed run computes again what the journal has."""
+        """Journal the metrics of one step, but what the journal has already when a resumed run computes it again."""
         if epoch is not None:
             metrics = {**metrics, "epoch": epoch}
-        known = self._journaled.pop(step, None)
-        if known is None:
-            self.metrics.log_metrics(step, dict(metrics))
-            return
-        changed = [name for name in REPEATABLE if name in metrics and not _same(known.get(name), metrics[name])]
+        known = self._journaled.pop(step, {})
+        if new := {name: value for name, value in metrics.items() if name not in known}:
+            self.metrics.log_metrics(step, new)
+        both = [name for name in REPEATABLE if name in known and name in metrics]
+        changed = [name for name in both if not _same(known[name], metrics[name])]
         if changed:
             self.alert(step, "warning", "resume", f"step {step} computed again differs in {', '.join(changed)}",
                        "was the number of threads, the version of torch or the machine another one?")  # fmt: skip
@@ -174,7 +179,7 @@ class ExperimentTracker:
             Path of the file; empty when the disk had no room, which is then in the log.
         """
         path = self.checkpoints.save_checkpoint(
-            step, model, optimizer, loss_history or [], self.config.to_dict(),
+            step, model, optimizer, loss_history or [], redacted(self.config.to_dict()),
             scheduler=scheduler, state=dict(state or {}), metrics=dict(metrics or {}), best=best,
         )  # fmt: skip
         if not path:
@@ -221,7 +226,7 @@ class ExperimentTracker:
         """Keep a generated sample."""
         path = self.run_dir / "samples" / f"sample_step_{step}.txt"
         path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8", newline="")
         self._samples.append(text)
         self.event("sample", step=step, path=self._relative(path), text=text)
         return path

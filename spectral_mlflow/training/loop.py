@@ -73,7 +73,7 @@ class Trainer:
                 metrics |= self.evaluate()
             state.seconds += time.perf_counter() - started
             self.record(metrics)
-            reason = self.stop_reason()
+            reason = self.stop_reason(evaluated="val_loss" in metrics)
             if reason or signals.received:
                 return self.stopped(reason, signals)
         return Outcome("completed", None, 0)
@@ -172,10 +172,10 @@ class Trainer:
     def write_log(self, metrics: Metrics) -> None:
         """An entry of training.log, for people."""
         steps_per_epoch = max(1, len(self.dataset.train) // self.tokens_per_step)
-        epoch, position = divmod(self.state.step, steps_per_epoch)
+        epoch, position = divmod(self.state.step - 1, steps_per_epoch)
         fields = training_fields(
-            epoch=(epoch + 1, 1 + self.config.training.steps // steps_per_epoch),
-            batch=(position, steps_per_epoch),
+            epoch=(epoch + 1, math.ceil(self.config.training.steps / steps_per_epoch)),
+            batch=(position + 1, steps_per_epoch),
             files=(self.dataset.corpus.files, 0),
             losses={name: metrics[name] for name in LOSSES if name in metrics},
             ram_gb=metrics["system/rss_mb"] / 1024,
@@ -208,12 +208,12 @@ class Trainer:
         tokens = generate(self.state.model, prompt, length, temperature=0.8, generator=generator)
         self.tracker.log_sample(self.state.step, self.dataset.tokenizer.decode(tokens.tolist()))
 
-    def stop_reason(self) -> str | None:
+    def stop_reason(self, *, evaluated: bool) -> str | None:
         """Why to stop before the last step, if there is a reason."""
         training, state = self.config.training, self.state
         if state.skipped_in_a_row >= training.max_skipped:
             return f"{state.skipped_in_a_row} steps in a row without a finite loss and gradient"
-        if training.early_stopping and state.evaluations_without_best >= training.early_stopping:
+        if evaluated and training.early_stopping and state.evaluations_without_best >= training.early_stopping:
             return f"early stopping: no better validation loss than {state.best_val_loss:.4f} of step {state.best_step}"
         return None
 

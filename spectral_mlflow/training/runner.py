@@ -9,17 +9,19 @@ from typing import Any
 
 import torch
 
-from spectral_mlflow.config import ExperimentConfig
+from spectral_mlflow import journal
+from spectral_mlflow.config import ExperimentConfig, home
 from spectral_mlflow.data import dataset as datasets
 from spectral_mlflow.data.dataset import Dataset
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.losses import build_loss
 from spectral_mlflow.models import gpt
 from spectral_mlflow.monitoring.configs import ConfigTracker
+from spectral_mlflow.monitoring.directories import check_writable
 from spectral_mlflow.monitoring.progress import Progress
 from spectral_mlflow.monitoring.tracker import ExperimentTracker
 from spectral_mlflow.optim import build_optimizer
-from spectral_mlflow.settings import flatten, parse
+from spectral_mlflow.settings import build, differences, parse, put
 from spectral_mlflow.training import devices
 from spectral_mlflow.training.loop import Outcome, Trainer
 from spectral_mlflow.training.signals import StopSignals
@@ -63,6 +65,7 @@ def start(
     Raises:
         UserError: corpus, device, sizes or directory cannot be used.
     """
+    check_writable(str(home() / config.monitoring.experiments_dir))
     device = devices.choose(config.runtime)
     dataset = datasets.prepare(config.dataset, config.model.block_size)
     config = replace(config, dataset=replace(config.dataset, name=dataset.info()["name"]))
@@ -72,19 +75,19 @@ def start(
     return _train(config, dataset, state, tracker)
 
 
-def resume(run_dir: Path, overrides: Mapping[str, Any], *, tracking_uri: str | None = None) -> Finished:
+def resume(run_dir: Path, overrides: Mapping[str, str], *, tracking_uri: str | None = None) -> Finished:
     """Continue a run from its newest whole checkpoint.
 
     Args:
         run_dir: its directory.
-        overrides: dotted settings that differ from those of the run.
+        overrides: settings that differ from those of the run, by any of their names.
         tracking_uri: where its store is now, if not where it was.
 
     Raises:
         UserError: settings that may not change, another corpus, no whole checkpoint, nothing left to do.
     """
     written = ConfigTracker(str(run_dir)).load_config()
-    config = _changed(parse(written["config"]), overrides)
+    config = _changed(_as_last_continued(run_dir, written["config"]), overrides)
     device = devices.choose(config.runtime)
     dataset = datasets.prepare(config.dataset, config.model.block_size)
     _same_corpus(written["dataset"], dataset)
@@ -115,22 +118,27 @@ def _newest_checkpoint(tracker: ExperimentTracker, steps: int) -> dict[str, Any]
     return checkpoint
 
 
-def _changed(config: ExperimentConfig, overrides: Mapping[str, Any]) -> ExperimentConfig:
-    values = config.to_dict()
-    old = flatten(values)
+def _as_last_continued(run_dir: Path, written: dict[str, Any]) -> ExperimentConfig:
+    """The settings of the run, with what earlier continuations have changed."""
+    values = dict(written)
+    for event in journal.records(run_dir / "logs" / "events.jsonl"):
+        for name, value in event.get("settings", {}).items() if event["event"] == "resume" else ():
+            put(values, name, value)
+    return parse(values)
+
+
+def _changed(config: ExperimentConfig, overrides: Mapping[str, str]) -> ExperimentConfig:
+    changed = build(overrides, config)
     refused = [
-        f"{name} (was {old[name]}, given {value})"
-        for name, value in overrides.items()
-        if not name.startswith(MAY_CHANGE) and str(old[name]) != str(value)
+        f"{name} (was {old}, given {new})"
+        for name, (old, new) in differences(config, changed).items()
+        if not name.startswith(MAY_CHANGE)
     ]
     if refused:
         raise UserError(
             f"a continued run may not change {', '.join(refused)}; start a new run with spectral train --config"
         )
-    for name, value in overrides.items():
-        room, leaf = name.rsplit(".", 1) if "." in name else ("", name)
-        (values[room] if room else values)[leaf] = value
-    return parse(values)
+    return changed
 
 
 def _same_corpus(written: Mapping[str, Any], dataset: Dataset) -> None:
@@ -175,9 +183,6 @@ def _train(config: ExperimentConfig, dataset: Dataset, state: TrainState, tracke
     tracker.save_results(
         results,
         status=outcome.status,
-        dataset={"name": dataset.info()["name"], "sha256": dataset.info()["sha256"]},
-        config_hash=config.hash(),
-        num_parameters=state.model.num_parameters(),
     )
     tracker.end_experiment(outcome.status, outcome.reason, step=state.step)
     complete = tracker.wait_for_stores(seconds=60)

@@ -37,8 +37,10 @@ def sample(
         seed: same seed, same text.
 
     Raises:
-        UserError: no whole checkpoint, an empty prompt, or characters the model does not know.
+        UserError: no whole checkpoint, a seed out of range, an empty prompt, or characters the model does not know.
     """
+    if not 0 <= seed < 2**63:
+        raise UserError(f"--seed: given {seed}; allowed: 0 to {2**63 - 1}")
     tokenizer = tokenizers.load(run_dir / "tokenizer.json")
     tokens = torch.from_numpy(tokenizer.encode(prompt))
     if not len(tokens):

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from spectral_mlflow import config as configuration
 from spectral_mlflow.config import DatasetConfig
 from spectral_mlflow.data import corpora
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.provenance import sha256
+from spectral_mlflow.settings import all_settings
 
 CONTENT = "To be, or not to be:\r\nthat is the quéstion.\n".encode()
 NAMED = DatasetConfig(name="tinyshakespeare")
@@ -106,7 +106,7 @@ def put(folder: Path, content: bytes = CONTENT) -> Path:
 
 def test_every_corpus_can_be_asked_for() -> None:
     """The names that the settings allow are those of the registry, and auto."""
-    allowed = next(setting.allowed for setting in configuration.settings() if setting.name == "dataset.name")
+    allowed = next(setting.allowed for setting in all_settings() if setting.name == "dataset.name")
     assert set(allowed.split("|")) == {*corpora.CORPORA, "auto"}
 
 
@@ -335,3 +335,16 @@ def test_an_unreadable_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "locked").mkdir(mode=0)
     with pytest.raises(UserError, match=r"cannot read .*locked: Permission denied"):
         corpora.load(DatasetConfig(path=str(tmp_path)))
+
+
+def test_what_a_model_has_written_is_not_read(tmp_path: Path) -> None:
+    """Run directories and hidden folders inside a folder of texts are passed over."""
+    for name in (
+        "book.txt",
+        "experiments/run/samples/sample.txt",
+        ".cache/page.md",
+        "experiments/run/logs/events.jsonl",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    assert corpora.load(DatasetConfig(name="text", path=str(tmp_path))).text == "book.txt"

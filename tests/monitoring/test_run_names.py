@@ -56,6 +56,14 @@ def test_a_name_of_none_or_several_is_a_mistake(base: Path, name: str, message: 
         find_run(name, base)
 
 
+def test_a_damaged_run_hides_no_other(base: Path) -> None:
+    """A run whose config.json is damaged is listed as such; an empty name finds nothing."""
+    (base / "wave_2" / "config.json").write_text("{")
+    assert summary(base / "wave_2")["model"] == "(config.json is damaged)"
+    with pytest.raises(UserError, match="RUN: given nothing"):
+        find_run("", base)
+
+
 def test_latest_of_nothing_is_a_mistake(tmp_path: Path) -> None:
     """Before the first run there is no latest one."""
     with pytest.raises(UserError, match="no run 'latest'"):

@@ -114,9 +114,14 @@ def test_resume_refuses_what_would_be_another_run(tiny: ExperimentConfig, tmp_pa
     with pytest.raises(UserError, match=r"training.lr \(was 0.001, given 0.1\)"):
         runner.resume(run, {"training.lr": "0.1"})
     with pytest.raises(UserError, match="already done its 8 steps"):
-        runner.resume(run, {})
+        runner.resume(run, {"lr": "1e-3", "monitoring.stores": "none"})
+    before = json.loads((run / "results.json").read_text())
     runner.resume(run, {"training.steps": "10"})
     assert [line["step"] for line in lines(run)] == list(range(1, 11))
+    after = json.loads((run / "results.json").read_text())
+    assert set(before["plots"]) < set(after["plots"])
+    assert after["generation_samples"][:1] == before["generation_samples"]
+    assert after["config_hash"] == before["config_hash"]
     for path in (run / "checkpoints").glob("*.pt"):
         path.unlink()
     with pytest.raises(UserError, match="no whole checkpoint"):
@@ -124,6 +129,36 @@ def test_resume_refuses_what_would_be_another_run(tiny: ExperimentConfig, tmp_pa
     (tmp_path / "corpus.txt").write_text("another text " * 200)
     with pytest.raises(UserError, match="not what the run was trained on"):
         runner.resume(run, {"training.steps": "12"})
+
+
+def test_what_a_continuation_changed_holds_for_the_next(tiny: ExperimentConfig) -> None:
+    """A run that was made longer and then cut is continued to its new length."""
+    run = runner.start(tiny).run_dir
+    runner.resume(run, {"steps": "16"})
+    for step in (12, 16):
+        (run / "checkpoints" / f"checkpoint_step_{step}.pt").unlink()
+    runner.resume(run, {})
+    assert lines(run)[-1]["step"] == 16
+
+
+def test_a_continuation_adds_what_the_journal_lacks(tiny: ExperimentConfig) -> None:
+    """Evaluations that a continued run makes on steps it computes again are journaled, without false alarms."""
+    config = replace(tiny, monitoring=replace(tiny.monitoring, eval_interval=8))
+    run = runner.start(config).run_dir
+    (run / "checkpoints" / "checkpoint_step_8.pt").unlink()
+    runner.resume(run, {"monitoring.eval_interval": "2"})
+    assert sorted(line["step"] for line in lines(run) if "val_loss" in line) == [6, 8]
+    values = [(line["step"], name) for line in lines(run) for name in line if name not in ("step", "timestamp")]
+    assert len(values) == len(set(values))
+    assert not [e for e in journal.records(run / "logs" / "events.jsonl") if e["event"] == "alert"]
+
+
+def test_no_password_reaches_the_run_directory(tiny: ExperimentConfig) -> None:
+    """Neither journals nor checkpoints hold the password of a store."""
+    uri = "http://user:S3cr3tPw@127.0.0.1:9"
+    run = runner.start(replace(tiny, monitoring=replace(tiny.monitoring, tracking_uri=uri)), tracking_uri=uri).run_dir
+    holders = [path for path in run.rglob("*") if path.is_file() and b"S3cr3tPw" in path.read_bytes()]
+    assert holders == []
 
 
 def test_a_step_without_a_finite_gradient_is_skipped(tiny: ExperimentConfig) -> None:
