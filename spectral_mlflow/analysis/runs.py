@@ -10,6 +10,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -17,13 +18,11 @@ import pandas as pd
 from spectral_mlflow import config
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.settings import all_settings
+from spectral_mlflow.tracking_uri import absolute, check_tracking_uri, default_tracking_uri, sqlite_path
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
-
-DATABASES = ("postgresql", "mysql", "mssql")
-SERVERS = ("http", "https")
 
 # MLflow cannot store an infinity and keeps the largest double in its place.
 LARGEST = 1.79e308
@@ -35,16 +34,11 @@ HISTORY_COLUMNS = ("run_id", "key", "step", "timestamp", "value")
 PAGE = 1000
 
 
-def default_uri() -> str:
-    """The store that runs go to by default: MLFLOW_TRACKING_URI, else mlflow.db in SPECTRAL_HOME."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{config.home() / 'mlflow.db'}"
-
-
 def load_runs(tracking_uri: str, *, kind: str | None = "train", experiment: str | None = None) -> pd.DataFrame:
     """One row a run, oldest first.
 
     Args:
-        tracking_uri: an MLflow database or server.
+        tracking_uri: an MLflow database or server; empty: the store that runs go to by default.
         kind: keep the runs with this tag ``spectral.kind``, which leaves out wrapper and paper runs; None: every run.
         experiment: name of the one MLflow experiment to read; None: all of them.
 
@@ -157,15 +151,18 @@ def _typed(texts: pd.Series[Any], kind: str) -> pd.Series[Any]:
 @contextmanager
 def _reading(tracking_uri: str) -> Iterator[MlflowClient]:
     """A client of a store that is known to exist; what goes wrong inside is told in one line."""
-    address = config.without_password(tracking_uri)
-    _check(tracking_uri, address)
+    check_tracking_uri(tracking_uri)
+    uri = absolute(tracking_uri) or default_tracking_uri()
+    address = config.without_password(uri)
+    if file := sqlite_path(uri):
+        _check_database(file, address)
     from mlflow import MlflowClient  # Takes seconds, which `--help` and a wrong address need not wait for.
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
     with _short_waits():
         try:
-            yield MlflowClient(tracking_uri=tracking_uri)
+            yield MlflowClient(tracking_uri=uri)
         except (MlflowException, SQLAlchemyError, ImportError) as failure:
             reason = str(failure).strip().splitlines()[0] if str(failure).strip() else type(failure).__name__
             raise UserError(
@@ -173,24 +170,7 @@ def _reading(tracking_uri: str) -> Iterator[MlflowClient]:
             ) from failure
 
 
-def _check(tracking_uri: str, address: str) -> None:
-    scheme = tracking_uri.split("://", 1)[0].split("+", 1)[0] if "://" in tracking_uri else ""
-    if scheme == "sqlite":
-        _check_sqlite(tracking_uri, address)
-    elif scheme not in DATABASES + SERVERS:
-        hint = "; folders of files are moved with `mlflow migrate-filestore`" if scheme in ("", "file") else ""
-        raise UserError(
-            f"tracking URI: given {address!r}; allowed: sqlite:///FILE, http(s)://HOST "
-            f"or a {', '.join(DATABASES)} database{hint}"
-        )
-
-
-def _check_sqlite(tracking_uri: str, address: str) -> None:
-    from pathlib import Path
-
-    from sqlalchemy import make_url
-
-    file = Path(make_url(tracking_uri).database or "").absolute()
+def _check_database(file: Path, address: str) -> None:
     advice = "make runs with `mlflow run . -P model=wave --env-manager local`, or give another --tracking-uri"
     if not file.is_file():
         raise UserError(f"there is no MLflow store at {file} (tracking URI {address}); {advice}")

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from spectral_mlflow.analysis.comparison import distinguishing
-from spectral_mlflow.analysis.runs import default_uri
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.files import replace_file
 from spectral_mlflow.paper import gaps, markdown, render
 from spectral_mlflow.paper.facts import Facts, gather
 from spectral_mlflow.paper.figures import FigureManager
 from spectral_mlflow.paper.gaps import Gap
+from spectral_mlflow.tracking_uri import default_tracking_uri
 
 INTUITIVE = "spectral_gpt_intuitive_guide.md"
 TECHNICAL = "spectral_gpt_technical_paper.md"
@@ -37,7 +37,7 @@ class PaperGenerator:
         experiments_dir: str | Path | None = None,
     ) -> None:
         self.output_dir = Path(output_dir).absolute()
-        self.tracking_uri = tracking_uri or default_uri()
+        self.tracking_uri = tracking_uri or default_tracking_uri()
         self.experiments_dir = Path(experiments_dir) if experiments_dir is not None else None
         self._gather = lru_cache(maxsize=4)(self._read)
 

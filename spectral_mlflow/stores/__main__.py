@@ -16,7 +16,7 @@ from filelock import Timeout
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.stores.base import RunView
 from spectral_mlflow.stores.companion import Companion, Pace, companion_lock
-from spectral_mlflow.stores.uri import resolve
+from spectral_mlflow.tracking_uri import resolve
 
 # Somebody waits for a single pass.
 PATIENCE_ONCE = 10.0

@@ -124,7 +124,7 @@ def _read_json(path: Path) -> Record:
     if not path.exists():
         return {}
     try:
-        return journal.with_non_finite(dict(json.loads(path.read_text())))
+        return journal.with_non_finite(dict(json.loads(path.read_text(encoding="utf-8"))))
     except ValueError as failure:
         _log.warning("%s is damaged and left out: %s", path, failure)
         return {}
@@ -145,6 +145,13 @@ class Store(Protocol):
 
         Returns:
             The state to go on from: what this store really has.
+        """
+
+    def holds(self, state: StoreState) -> bool:
+        """Whether the run of this state is in this very store.
+
+        Args:
+            state: what the last companion left, possibly of another store or of one that was lost.
         """
 
     def metrics(self, batch: Batch) -> None:

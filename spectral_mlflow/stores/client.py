@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from spectral_mlflow.config import without_password
 from spectral_mlflow.stores.base import StoreError
-from spectral_mlflow.stores.uri import sqlite_path
+from spectral_mlflow.tracking_uri import sqlite_path
 
 # MLflow reads some of these when it is imported. Its own defaults wait minutes for a server that is
 # down; whoever calls us tries again anyway.

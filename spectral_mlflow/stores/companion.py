@@ -125,8 +125,13 @@ class Companion:
 
     def _advance(self, *, alive: bool) -> bool:
         """Send everything new, and the end if the run has one. Returns whether there was anything."""
-        if not self.is_behind() or self.run.start() is None:
+        if self.run.start() is None:
             return False
+        if not self.is_behind():
+            if self._opened or self.store.holds(self.state):
+                self._save(error=None)
+                return False
+            self._save(**vars(StoreState()))  # That was another store, or this one before it was lost.
         self._save(closed=False)  # A resumed run is open again before the store has heard of it.
         if not self._opened:
             self._save(**vars(self.store.open(self.run, self.state)))

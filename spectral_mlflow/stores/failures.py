@@ -10,9 +10,11 @@ import os
 from collections.abc import Mapping
 
 from spectral_mlflow.stores.base import StoreError
-from spectral_mlflow.stores.uri import default_tracking_uri
+from spectral_mlflow.tracking_uri import default_tracking_uri
 
 ERROR, KIND = "spectral.error", "spectral.kind"
+# No training took place, so analysis must not count it; one that did has its kind from the companion.
+REFUSED = "refused"
 LONGEST = 500
 
 _log = logging.getLogger(__name__)
@@ -24,7 +26,7 @@ def tag_failure(reason: str) -> None:
     Args:
         reason: one line.
     """
-    _tag({ERROR: reason.strip().split("\n", 1)[0][:LONGEST]}, {KIND: "train"})
+    _tag({ERROR: reason.strip().split("\n", 1)[0][:LONGEST]}, {KIND: REFUSED})
 
 
 def mark_wrapper(kind: str, **tags: str) -> None:

@@ -54,7 +54,7 @@ class MlflowStore:
         """Name the store; nothing is asked of it yet.
 
         Args:
-            tracking_uri: an absolute URI, as `spectral_mlflow.stores.uri.resolve` gives it.
+            tracking_uri: an absolute URI, as `spectral_mlflow.tracking_uri.resolve` gives it.
         """
         self._uri = tracking_uri
         self._run_id = ""
@@ -83,6 +83,13 @@ class MlflowStore:
             metrics_offset=int(current.data.tags.get(OFFSET, 0)),
             events_offset=here.events_offset if here.run_id == self._run_id else 0,
         )
+
+    def holds(self, state: StoreState) -> bool:
+        """Ask for the run; an address alone does not tell an empty database in the place of a lost one."""
+        if state.run_id is None or state.tracking_uri != without_password(self._uri):
+            return False
+        with clients.store_errors():
+            return clients.run_exists(clients.open_client(self._uri), state.run_id)
 
     def _find(self, state: StoreState) -> str | None:
         for run_id in (state.run_id, self._start.get("mlflow_run_id")):
@@ -214,7 +221,7 @@ class MlflowStore:
 
     def confirm(self) -> bool:
         """Say again how an adopted run ended: `mlflow run` sets FINISHED or FAILED when its child ends."""
-        if not self._adopted or self._outcome is None:
+        if self._outcome is None or not self._adopted:
             return False
         with clients.store_errors():
             if self._client.get_run(self._run_id).info.status != self._outcome.status:

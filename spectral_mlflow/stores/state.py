@@ -39,7 +39,7 @@ class StoreState:
         Losing the state loses nothing: the store itself is asked how far it is.
         """
         try:
-            values = json.loads(path.read_text())
+            values = json.loads(path.read_text(encoding="utf-8"))
             return cls(**{field.name: values[field.name] for field in dataclasses.fields(cls)})
         except (OSError, ValueError, KeyError, TypeError):
             return cls()

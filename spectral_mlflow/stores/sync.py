@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filelock import Timeout
 
 from spectral_mlflow.config import without_password
 from spectral_mlflow.errors import UserError
+from spectral_mlflow.journal import Record
 from spectral_mlflow.stores.base import RunView
 from spectral_mlflow.stores.companion import Companion, Pace, companion_lock
 from spectral_mlflow.stores.reader import has_more
 from spectral_mlflow.stores.state import StoreState
-from spectral_mlflow.stores.uri import absolute, resolve
+from spectral_mlflow.tracking_uri import absolute, resolve, sqlite_path
 
 PATIENCE = 10.0
+NO_STORE = "not sent: it was made without an MLflow store; name one with --tracking-uri"
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,9 @@ class SyncResult:
 
 
 def is_behind(run_dir: Path, tracking_uri: str | None = None) -> bool:
-    """Whether a run is not in its store in full. Reads the run directory only.
+    """Whether a run is not in its store in full, as far as can be told without asking the store.
+
+    A sqlite file that is gone counts as well: whatever it held is lost.
 
     Args:
         run_dir: the run.
@@ -46,12 +50,17 @@ def is_behind(run_dir: Path, tracking_uri: str | None = None) -> bool:
     """
     run = RunView(run_dir)
     start, state = run.start(), StoreState.load(run.state_path)
-    if start is None or (tracking_uri is None and "mlflow" not in start.get("stores", ["mlflow"])):
+    if start is None or (tracking_uri is None and not _has_store(start)):
         return False
     if tracking_uri is not None and state.tracking_uri != without_password(absolute(tracking_uri)):
         return True
     behind = has_more(run.metrics_path, state.metrics_offset) or has_more(run.events_path, state.events_offset)
-    return behind or not state.closed
+    return behind or not state.closed or _is_gone(state.tracking_uri)
+
+
+def _is_gone(tracking_uri: str | None) -> bool:
+    file = sqlite_path(tracking_uri or "")
+    return file is not None and not file.exists()
 
 
 def sync(run_dirs: Sequence[Path], tracking_uri: str | None = None, *, patience: float = PATIENCE) -> list[SyncResult]:
@@ -66,31 +75,42 @@ def sync(run_dirs: Sequence[Path], tracking_uri: str | None = None, *, patience:
     Returns:
         What became of each run, in their order. A run that cannot be sent does not stop the others.
     """
-    results, silent = [], set[str]()
-    for run_dir in run_dirs:
-        try:
-            uri = resolve((RunView(run_dir).start() or {}).get("tracking_uri"), tracking_uri)
-        except UserError as mistake:
-            results.append(SyncResult(run_dir, complete=False, message=str(mistake)))
-            continue
-        result = _sync_one(run_dir, uri, tracking_uri, 0.0 if uri in silent else patience)
-        if not result.complete:
-            silent.add(uri)
-        results.append(result)
-    return results
+    silent = set[str]()
+    return [_sync_one(RunView(run_dir), tracking_uri, patience, silent) for run_dir in run_dirs]
 
 
-def _sync_one(run_dir: Path, uri: str, asked_for: str | None, patience: float) -> SyncResult:
-    if not is_behind(run_dir, asked_for):
-        return SyncResult(run_dir, complete=True, message="is in the store already")
-    from spectral_mlflow.stores.mlflow import MlflowStore  # Two seconds, which a run that is complete does not need.
+def _sync_one(run: RunView, asked_for: str | None, patience: float, silent: set[str]) -> SyncResult:
+    start = run.start()
+    if start is None:
+        return SyncResult(run.directory, complete=True, message="has nothing to send yet")
+    if asked_for is None and not _has_store(start):
+        return SyncResult(run.directory, complete=False, message=NO_STORE)
+    try:
+        uri = resolve(start.get("tracking_uri"), asked_for)
+    except UserError as mistake:
+        return SyncResult(run.directory, complete=False, message=str(mistake))
+    result = _send(run, uri, 0.0 if uri in silent else patience)
+    if not result.complete:
+        silent.add(uri)
+    return result
+
+
+def _has_store(start: Record) -> bool:
+    return "mlflow" in start.get("stores", ["mlflow"])
+
+
+def _send(run: RunView, uri: str, patience: float) -> SyncResult:
+    from spectral_mlflow.stores.mlflow import MlflowStore  # Two seconds, which `--help` does not need.
 
     try:
-        with companion_lock(run_dir):
-            state = Companion(RunView(run_dir), MlflowStore(uri), pace=Pace(patience=patience)).catch_up()
+        with companion_lock(run.directory):
+            before = StoreState.load(run.state_path)
+            state = Companion(run, MlflowStore(uri), pace=Pace(patience=patience)).catch_up()
     except Timeout:
-        return SyncResult(run_dir, complete=True, message="is being sent by its companion")
+        return SyncResult(run.directory, complete=True, message="is being sent by its companion")
     if state.error is not None:
-        return SyncResult(run_dir, complete=False, message=f"not sent: {state.error}")
+        return SyncResult(run.directory, complete=False, message=f"not sent: {state.error}")
+    if state.closed and state == replace(before, error=None):
+        return SyncResult(run.directory, complete=True, message="is in the store already")
     ended = "sent" if state.closed else "sent so far; the run goes on"
-    return SyncResult(run_dir, complete=True, message=f"{ended} (MLflow run {state.run_id})")
+    return SyncResult(run.directory, complete=True, message=f"{ended} (MLflow run {state.run_id})")

@@ -11,8 +11,7 @@ import pytest
 from mlflow.entities import Metric
 from tracking_store import STARTED, TrackingStore, falling
 
-from spectral_mlflow import config
-from spectral_mlflow.analysis.runs import default_uri, load_histories, load_runs
+from spectral_mlflow.analysis.runs import load_histories, load_runs
 from spectral_mlflow.errors import UserError
 
 
@@ -100,7 +99,7 @@ def test_no_store_is_told_and_not_made(tmp_path: Path) -> None:
 def test_a_file_that_is_no_store(tmp_path: Path) -> None:
     """Neither a text file nor somebody else's database is taken for a store."""
     text, other = tmp_path / "text.db", tmp_path / "other.db"
-    text.write_text("not a database at all, but long enough to be one" * 100)
+    text.write_text("not a database at all, but long enough to be one" * 100, encoding="utf-8")
     connection = sqlite3.connect(other)
     connection.execute("CREATE TABLE mine (x)")
     connection.close()
@@ -126,10 +125,18 @@ def test_a_server_that_does_not_answer_keeps_its_password() -> None:
     assert "\n" not in str(failure.value)
 
 
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [("http://", "names no host"), ("sqlite:///:memory:", "needs a file"), ("uc:catalog", "allowed: sqlite:///FILE")],
+)
+def test_an_address_that_no_run_could_go_to(uri: str, message: str) -> None:
+    """What training refuses to write to is refused here in the same words."""
+    with pytest.raises(UserError, match=message):
+        load_runs(uri)
+
+
 def test_the_default_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """MLFLOW_TRACKING_URI, else the database in SPECTRAL_HOME."""
-    monkeypatch.setenv("SPECTRAL_HOME", str(tmp_path))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert default_uri() == f"sqlite:///{config.home()}/mlflow.db"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server")
-    assert default_uri() == "http://server"
+    """An empty address is that of the store which runs go to by default."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/none.db")
+    with pytest.raises(UserError, match=r"there is no MLflow store at .*none\.db"):
+        load_runs("")

@@ -76,7 +76,7 @@ class Written:
         """Write a file of the run."""
         place = self.directory / path
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(content)
+        place.write_text(content, encoding="utf-8")
 
     def end(self, status: str = "FINISHED", reason: str | None = None) -> None:
         """Append the end event."""
@@ -88,7 +88,7 @@ class Written:
 
     def state(self) -> dict[str, Any]:
         """What the companion left."""
-        return json.loads((self.directory / "stores" / "mlflow.json").read_text())
+        return json.loads((self.directory / "stores" / "mlflow.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(autouse=True)

@@ -258,7 +258,7 @@ def test_artifacts_that_cannot_be_sent_hold_up_nothing_else(
     run.steps(1, 10)
     run.end()
     obstacle = tmp_path / "store" / "mlruns"
-    obstacle.write_text("a file where the folder of artifacts should be")
+    obstacle.write_text("a file where the folder of artifacts should be", encoding="utf-8")
     state = Companion(RunView(run.directory), MlflowStore(store), pace=fast).catch_up()
     assert "artifact" in str(state.error)
     assert _status(store, run) == "FINISHED"
@@ -340,7 +340,7 @@ def test_failure_under_mlflow_run_is_tagged(store: str, monkeypatch: pytest.Monk
     failures.tag_failure("training.lr: given 'x'; allowed: number\nmore")
     tags = client.get_run(run_id).data.tags
     assert tags["spectral.error"] == "training.lr: given 'x'; allowed: number"
-    assert tags["spectral.kind"] == "train"
+    assert tags["spectral.kind"] == "refused"
     failures.mark_wrapper("wrapper", **{"spectral.resumes": "wave_1"})
     tags = client.get_run(run_id).data.tags
     assert (tags["spectral.kind"], tags["spectral.resumes"]) == ("wrapper", "wave_1")

@@ -151,7 +151,7 @@ def test_many_and_long_params(new_run: Callable[..., Any], store: str, fast: Pac
 def test_config_that_comes_late_is_sent(new_run: Callable[..., Any], store: str, fast: Pace) -> None:
     """Params appear once config.json does, however late."""
     run = new_run()
-    text = (run.directory / "config.json").read_text()
+    text = (run.directory / "config.json").read_text(encoding="utf-8")
     (run.directory / "config.json").unlink()
     _feed(run, store, fast)
     assert _stored(store, run).data.params == {}

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 from hypothesis import given
@@ -117,5 +121,21 @@ def test_state_survives_and_damage_is_a_fresh_start(tmp_path: Path) -> None:
     assert StoreState.load(path) == state
     assert [entry.name for entry in path.parent.iterdir()] == ["mlflow.json"]
     for damage in ("", "{", "[]", '{"run_id": 1}'):
-        path.write_text(damage)
+        path.write_text(damage, encoding="utf-8")
         assert StoreState.load(path) == StoreState()
+
+
+def test_files_are_read_as_utf_8_in_any_locale(tmp_path: Path) -> None:
+    """A machine whose locale is plain ASCII reads the same config and the same state."""
+    state = json.dumps(vars(StoreState(tracking_uri="http://höst")), ensure_ascii=False)
+    (tmp_path / "config.json").write_text('{"name": "wäve"}', encoding="utf-8")
+    (tmp_path / "state.json").write_text(state, encoding="utf-8")
+    code = (
+        "from pathlib import Path; from spectral_mlflow.stores.base import RunView, StoreState; here = Path.cwd();"
+        "print(ascii((RunView(here).config()['name'], StoreState.load(here / 'state.json').tracking_uri)))"
+    )
+    plain = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=plain, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == ascii(("wäve", "http://höst"))

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from spectral_mlflow.tracking_uri import absolute, check_tracking_uri, default_tracking_uri, resolve
 
 from spectral_mlflow.errors import UserError
-from spectral_mlflow.stores.uri import absolute, check_tracking_uri, default_tracking_uri, resolve
 
 
 @pytest.mark.parametrize(
@@ -101,15 +101,15 @@ def test_absolute_keeps_driver_and_query(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
-        ("uri", ("mlflow", "torch")),
-        ("sync", ("mlflow", "torch")),
-        ("failures", ("mlflow", "torch")),
-        ("mlflow", ("torch",)),
-        ("companion", ("torch",)),
-        ("__main__", ("mlflow", "torch")),
+        ("tracking_uri", ("mlflow", "torch")),
+        ("stores.sync", ("mlflow", "torch")),
+        ("stores.failures", ("mlflow", "torch")),
+        ("stores.mlflow", ("torch",)),
+        ("stores.companion", ("torch",)),
+        ("stores.__main__", ("mlflow", "torch")),
     ],
 )
 def test_imports_stay_light(module: str, absent: tuple[str, ...]) -> None:
     """No module here loads torch, and what a command line needs at its start does not load MLflow."""
-    code = f"import sys, spectral_mlflow.stores.{module}; sys.exit(sum(n in sys.modules for n in {absent!r}))"
+    code = f"import sys, spectral_mlflow.{module}; sys.exit(sum(n in sys.modules for n in {absent!r}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

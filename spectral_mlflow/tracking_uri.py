@@ -1,4 +1,4 @@
-"""Which MLflow store is meant. Importing this costs nothing: MLflow stays out."""
+"""Which MLflow store is meant, for all who write or read one. Importing this costs nothing: MLflow stays out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ALLOWED = "sqlite:///FILE, postgresql://, mysql:// or mssql:// (also with +drive
 
 
 def check_tracking_uri(uri: str) -> None:
-    """Refuse what MLflow cannot write to. An empty URI means the default store.
+    """Refuse what no run can go to. An empty URI means the default store.
 
     Raises:
         UserError: an unsupported scheme, a database or server that is not named, or a folder of files,
@@ -85,7 +85,7 @@ def _check_folder(uri: str) -> None:
         return
     raise UserError(
         f"tracking URI: given {uri!r}, a folder of files, which MLflow no longer writes to "
-        f"(MLFLOW_ALLOW_FILE_STORE=true overrides that); allowed: {ALLOWED}"
+        f"(MLFLOW_ALLOW_FILE_STORE=true overrides that, `mlflow migrate-filestore` moves it); allowed: {ALLOWED}"
     )
 
 
