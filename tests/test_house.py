@@ -15,8 +15,8 @@ ROOT = Path(__file__).parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 CHECKS = {
-    "format": [sys.executable, "-m", "ruff", "format", "--check", "."],
-    "lint": [sys.executable, "-m", "ruff", "check", "."],
+    "format": [sys.executable, "-m", "ruff", "format", "--no-cache", "--check", "."],
+    "lint": [sys.executable, "-m", "ruff", "check", "--no-cache", "."],
     "types": [sys.executable, "-m", "mypy"],
     "layers": [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"],
 }

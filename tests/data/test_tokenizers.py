@@ -9,11 +9,11 @@ import tokenizers as library
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spectral_mlflow import config as configuration
 from spectral_mlflow.config import DatasetConfig
 from spectral_mlflow.data import tokenizers
 from spectral_mlflow.data.tokenizers import Tokenizer
 from spectral_mlflow.errors import UserError
+from spectral_mlflow.settings import all_settings
 
 CHAR = DatasetConfig(name="python-docs", tokenizer="char")
 BPE = DatasetConfig(name="python-docs", tokenizer="bpe", bpe_vocab_size=300)
@@ -31,7 +31,7 @@ def pairs() -> Tokenizer:
 
 def test_every_tokenizer_can_be_asked_for() -> None:
     """The names that the settings allow are those of the registry, and each class knows its own."""
-    allowed = next(setting.allowed for setting in configuration.settings() if setting.name == "dataset.tokenizer")
+    allowed = next(setting.allowed for setting in all_settings() if setting.name == "dataset.tokenizer")
     assert set(allowed.split("|")) == set(tokenizers.TOKENIZERS)
     assert all(kind.kind == name for name, kind in tokenizers.TOKENIZERS.items())
 

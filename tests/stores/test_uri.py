@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from spectral_mlflow.tracking_uri import absolute, check_tracking_uri, default_tracking_uri, resolve
 
 from spectral_mlflow.errors import UserError
+from spectral_mlflow.tracking_uri import absolute, check_tracking_uri, default_tracking_uri, resolve
 
 
 @pytest.mark.parametrize(
