@@ -66,7 +66,7 @@ def _parser() -> Parser:
 
 def _command(commands: argparse._SubParsersAction[Parser], name: str, run: object, text: str, **more: str) -> Parser:
     command = commands.add_parser(
-        name, help=text, description=more.get("description", text), epilog=more.get("epilog"),
+        name, help=text, description=text, epilog=more.get("epilog"),
         formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, add_help=more.get("add_help") != "no",
     )  # fmt: skip
     command.set_defaults(command=run)

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -69,8 +70,13 @@ class ModelConfig:
             embedding=self.embedding or self.type,
             attention=self.attention or self.type,
             feedforward=self.feedforward or self.type,
-            num_waves=self.num_waves or max(1, self.d_model // self.num_heads // 2),
+            num_waves=self.num_waves or self.usual_num_waves,
         )
+
+    @property
+    def usual_num_waves(self) -> int:
+        """Half the head size: the number of waves where nobody chose another."""
+        return max(1, self.d_model // self.num_heads // 2)
 
     def of_type(self, kind: Component) -> ModelConfig:
         """The same sizes with all three layers of one kind."""
@@ -194,12 +200,19 @@ class ExperimentConfig:
     def hash(self) -> str:
         """sha256 of the canonical JSON of what decides the result: model, training and dataset."""
         values = self.to_dict()
-        decisive = {room: values[room] for room in ("model", "training", "dataset")}
-        canonical = json.dumps(decisive, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        return canonical_hash({section: values[section] for section in DECISIVE})
 
 
 ADAPTER = TypeAdapter(ExperimentConfig)
+
+# The sections that decide the result of a run.
+DECISIVE = ("model", "training", "dataset")
+
+
+def canonical_hash(values: Mapping[str, Any]) -> str:
+    """sha256 of the canonical JSON of some settings."""
+    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 # A password in an HTTP address has no raw slash; in the address of a database it may have any character.

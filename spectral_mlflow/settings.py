@@ -109,7 +109,7 @@ def build(overrides: Mapping[str, str], base: ExperimentConfig | None = None) ->
     # What followed from other settings follows from them again.
     if base.name == base.model.type:
         values["name"] = None
-    if base.model.num_waves == max(1, base.model.d_model // base.model.num_heads // 2):
+    if base.model.num_waves == base.model.usual_num_waves:
         values["model"]["num_waves"] = None
     for name, text in given.items():
         put(values, name, _plain(name, text))

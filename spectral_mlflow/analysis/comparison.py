@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from spectral_mlflow.analysis.statistics import Estimate, Outcome, estimate, paired_difference, verdict
+from spectral_mlflow.config import DECISIVE
 from spectral_mlflow.settings import all_settings
 
 LOSS = "metrics.best_val_loss"
@@ -49,7 +50,7 @@ SUBJECT = (
 # The hash says what the text was; its name and place may differ between machines.
 _INCIDENTAL = ("training.seed", "training.max_skipped", "dataset.name", "dataset.path")
 _SETTINGS = (
-    *(s.name for s in all_settings() if s.name.split(".")[0] in ("model", "training", "dataset")),
+    *(s.name for s in all_settings() if s.name.split(".")[0] in DECISIVE),
     "dataset.sha256",
     "dataset.num_tokens",
     "model.vocab_size",

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from spectral_mlflow import journal, provenance
-from spectral_mlflow.config import FORMAT_VERSION, ExperimentConfig
+from spectral_mlflow.config import DECISIVE, FORMAT_VERSION, ExperimentConfig, canonical_hash
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.files import replace_file
 from spectral_mlflow.monitoring.json_text import decode, encode, jsonable
@@ -19,7 +17,6 @@ from spectral_mlflow.monitoring.redaction import redacted
 ARCHITECTURE = (
     "d_model", "num_layers", "num_heads", "num_waves", "num_harmonics", "vocab_size", "block_size", "dropout",
 )  # fmt: skip
-SECTIONS = ("model", "training", "dataset")
 
 
 class ConfigTracker:
@@ -180,10 +177,8 @@ def config_hash(settings: Mapping[str, Any]) -> str:
     That is `ExperimentConfig.hash` where there are the sections model, training and dataset, and
     the hash of all settings where there are not.
     """
-    whole = all(name in settings for name in SECTIONS)
-    decisive = {name: settings[name] for name in SECTIONS} if whole else settings
-    canonical = json.dumps(decisive, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    whole = all(name in settings for name in DECISIVE)
+    return canonical_hash({name: settings[name] for name in DECISIVE} if whole else settings)
 
 
 def _section(settings: Mapping[str, Any], name: str) -> dict[str, Any]:

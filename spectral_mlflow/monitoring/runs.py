@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,22 +80,32 @@ def is_running(run_dir: Path) -> bool:
         return True
 
 
+def changed_settings(events: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Settings that continuations of a run have changed, by dotted name.
+
+    Args:
+        events: the records of its events.jsonl.
+    """
+    changed: dict[str, Any] = {}
+    for event in events:
+        if event["event"] == "resume":
+            changed |= event.get("settings", {})
+    return changed
+
+
 def summary(run_dir: Path) -> dict[str, Any]:
     """What a list of runs says of one: model, status, step and losses."""
     config = _config(run_dir)
     events = journal.records(run_dir / "logs" / "events.jsonl")
     lines = journal.records(run_dir / "logs" / "metrics.jsonl")
     ends = [event["status"] for event in events if event["event"] == "end"]
-    changes = [event.get("settings", {}) for event in events if event["event"] == "resume"]
-    steps = [config.get("training", {}).get("steps")]
-    steps += [change["training.steps"] for change in changes if "training.steps" in change]
     best = [line["best_val_loss"] for line in lines if "best_val_loss" in line]
     return {
         "run": run_dir.name,
         "model": config.get("model", {}).get("type", "(config.json is damaged)"),
         "status": "RUNNING" if is_running(run_dir) else (ends[-1] if ends else "KILLED"),
         "step": lines[-1]["step"] if lines else 0,
-        "steps": steps[-1],
+        "steps": changed_settings(events).get("training.steps", config.get("training", {}).get("steps")),
         "best_val_loss": best[-1] if best else None,
         "started": events[0]["timestamp"] if events else None,
     }

@@ -6,10 +6,9 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from spectral_mlflow.config import DECISIVE
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.settings import all_settings, build, flatten
-
-ROOMS = ("model", "training", "dataset")
 
 
 def make_run(model: str, seed: int | None = None) -> str:
@@ -20,7 +19,7 @@ def make_run(model: str, seed: int | None = None) -> str:
 
 def training_command(settings: Mapping[str, Any]) -> str:
     """The command that trains with these settings (dotted names), naming only those that are no defaults."""
-    names = [setting.name for setting in all_settings() if setting.name.split(".")[0] in ROOMS]
+    names = [setting.name for setting in all_settings() if setting.name.split(".")[0] in DECISIVE]
     texts = {name: _text(settings[name]) for name in names if name in settings}
     given = _not_default(texts)
     return shlex.join(

@@ -19,6 +19,7 @@ from spectral_mlflow.models import gpt
 from spectral_mlflow.monitoring.configs import ConfigTracker
 from spectral_mlflow.monitoring.directories import check_writable
 from spectral_mlflow.monitoring.progress import Progress
+from spectral_mlflow.monitoring.runs import changed_settings
 from spectral_mlflow.monitoring.tracker import ExperimentTracker
 from spectral_mlflow.optim import build_optimizer
 from spectral_mlflow.settings import build, differences, parse, put
@@ -118,12 +119,11 @@ def _newest_checkpoint(tracker: ExperimentTracker, steps: int) -> dict[str, Any]
     return checkpoint
 
 
-def _as_last_continued(run_dir: Path, written: dict[str, Any]) -> ExperimentConfig:
+def _as_last_continued(run_dir: Path, written: Mapping[str, Any]) -> ExperimentConfig:
     """The settings of the run, with what earlier continuations have changed."""
-    values = dict(written)
-    for event in journal.records(run_dir / "logs" / "events.jsonl"):
-        for name, value in event.get("settings", {}).items() if event["event"] == "resume" else ():
-            put(values, name, value)
+    values = parse(written).to_dict()
+    for name, value in changed_settings(journal.records(run_dir / "logs" / "events.jsonl")).items():
+        put(values, name, value)
     return parse(values)
 
 

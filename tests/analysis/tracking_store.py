@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
@@ -84,6 +85,18 @@ class TrackingStore:
             metrics += [Metric(key, value, start + step, step) for key, value in point.items()]
         self.client.log_batch(run_id, params=[Param(*item) for item in values.items()])
         self.client.log_batch(run_id, metrics=metrics, tags=[RunTag("spectral.journal_offset", "0")])
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty store's database, made once by each worker."""
+    return TrackingStore(tmp_path_factory.mktemp("empty")).file
+
+
+@pytest.fixture
+def store(empty_store: Path, tmp_path: Path) -> TrackingStore:
+    """A store of its own for one test."""
+    return TrackingStore(tmp_path, empty_store)
 
 
 def falling(last: float, steps: int = 300, points: int = 6) -> dict[int, float]:

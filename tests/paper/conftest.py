@@ -10,19 +10,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "analysis"))  # Both rooms read the same kind of store.
 
-from tracking_store import TrackingStore, falling
+from tracking_store import TrackingStore, empty_store, falling, store
 
-
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty store's database."""
-    return TrackingStore(tmp_path_factory.mktemp("empty")).file
-
-
-@pytest.fixture
-def store(empty_store: Path, tmp_path: Path) -> TrackingStore:
-    """A store of its own for one test."""
-    return TrackingStore(tmp_path, empty_store)
+__all__ = ["empty_store", "store"]
 
 
 @pytest.fixture(scope="session")
