@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from benchmarks.references import incoherence
 from spectral_mlflow.config import TrainingConfig
 from spectral_mlflow.losses import CrossEntropyLoss, QFELoss, build_loss
 
@@ -15,19 +16,6 @@ def example(batch: int = 2, length: int = 9, vocab_size: int = 7, seed: int = 0)
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(batch, length, vocab_size, generator=generator, dtype=torch.float64, requires_grad=True)
     return logits, torch.randint(vocab_size, (batch, length), generator=generator)
-
-
-def literal(logits: Tensor, targets: Tensor, projection: Tensor | None = None) -> Tensor:
-    """The coherence as it is written, with angles."""
-    true = torch.zeros_like(logits)
-    for b, row in enumerate(targets.tolist()):
-        for t, token in enumerate(row):
-            true[b, t, token] = 1
-    predicted = torch.softmax(logits, dim=-1)
-    if projection is not None:
-        predicted, true = predicted @ projection, true @ projection
-    p, y = torch.fft.rfft(predicted, dim=1), torch.fft.rfft(true, dim=1)
-    return (p.abs() * y.abs() * (1 - torch.cos(p.angle() - y.angle()))).mean()
 
 
 @settings(max_examples=40)
@@ -40,9 +28,9 @@ def test_qfe_equals_the_literal_formula(batch: int, length: int, vocab_size: int
     logits, targets = example(batch, length, vocab_size, seed)
     parts = QFELoss(weight, vocab_size, seed=0)(logits, targets)
     entropy = -logits.log_softmax(-1).gather(-1, targets[..., None]).mean()
-    expected = entropy + weight * literal(logits, targets)
+    expected = entropy + weight * incoherence(logits, targets)
     torch.testing.assert_close(parts.loss, entropy)
-    torch.testing.assert_close(parts.coherence, literal(logits, targets))
+    torch.testing.assert_close(parts.coherence, incoherence(logits, targets))
     torch.testing.assert_close(parts.objective, expected)
     (one,) = torch.autograd.grad(parts.objective, logits)
     (other,) = torch.autograd.grad(expected, logits)
@@ -57,7 +45,7 @@ def test_qfe_of_a_large_vocabulary_is_projected() -> None:
     assert loss.projection.shape == (300, 256)
     assert loss.projection.square().sum(1).mean().item() == pytest.approx(1, rel=0.05)
     parts = loss(logits, targets)
-    expected = literal(logits, targets, loss.projection)
+    expected = incoherence(logits, targets, loss.projection)
     torch.testing.assert_close(parts.coherence, expected)
     (one,) = torch.autograd.grad(parts.coherence, logits)
     (other,) = torch.autograd.grad(expected, logits)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from benchmarks.references import LiteralRGD
 from spectral_mlflow.config import ModelConfig, TrainingConfig
 from spectral_mlflow.models.gpt import build
 from spectral_mlflow.optim import RGD, build_optimizer, learning_rate
@@ -29,42 +30,6 @@ def set_gradients(parameters: list[Tensor], seed: int) -> None:
         parameter.grad = 10.0**-index * torch.randn(parameter.shape, generator=generator, dtype=torch.float64).to(
             parameter.dtype
         )
-
-
-class LiteralRGD:
-    """The update as it is written, with the two-sided complex transform and no tricks."""
-
-    def __init__(self, parameters, lr, weight_decay, strength, warmup, preserve_norm, filter_rows) -> None:
-        self.parameters, self.lr, self.weight_decay = parameters, lr, weight_decay
-        self.strength, self.warmup = strength, warmup
-        self.preserve_norm, self.filter_rows = preserve_norm, filter_rows
-        self.m = [torch.zeros_like(p) for p in parameters]
-        self.v = [torch.zeros_like(p) for p in parameters]
-        self.t = 0
-
-    @torch.no_grad()
-    def step(self) -> None:
-        """Update all parameters."""
-        self.t += 1
-        for i, p in enumerate(self.parameters):
-            self.m[i] = 0.9 * self.m[i] + 0.1 * p.grad
-            self.v[i] = 0.999 * self.v[i] + 0.001 * p.grad**2
-            u = (self.m[i] / (1 - 0.9**self.t)) / ((self.v[i] / (1 - 0.999**self.t)).sqrt() + 1e-8)
-            update = self.gated(p, u) if p.ndim >= 2 else u
-            p.copy_(p - self.lr * update - self.lr * self.weight_decay * p)
-
-    def gated(self, p: Tensor, u: Tensor) -> Tensor:
-        """Re F^-1(F u * g)."""
-        transform = torch.fft.fft2 if self.filter_rows else torch.fft.fft
-        inverse = torch.fft.ifft2 if self.filter_rows else torch.fft.ifft
-        matrix = u.reshape(len(u), -1)
-        fp, fu = transform(p.reshape(len(p), -1)), transform(matrix)
-        rho = torch.sqrt(fp.abs() / fp.abs().max() * fu.abs() / fu.abs().max() + 1e-8)
-        alpha = self.strength * (min(1.0, self.t / self.warmup) if self.warmup else 1.0)
-        result = inverse(fu * (1 - alpha + alpha * rho)).real
-        if self.preserve_norm:
-            result = result * matrix.norm() / result.norm()
-        return result.view_as(u)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,9 @@ from torch import Tensor, nn
 from spectral_mlflow.config import ModelConfig
 from spectral_mlflow.models.cache import LayerCache
 
+# Up to this context the weights of plain attention (T^2 numbers a head) cost less time than padding, and little memory.
+LONGEST_PLAIN = 256
+
 
 class StandardAttention(nn.Module):
     """``a_ij = softmax_j(q_i . k_j / sqrt(D / heads)), j <= i``.
@@ -99,11 +102,66 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, cache: LayerCache | None,
     if cache is not None:
         start = cache.length
         key, value = cache.extend(key, value)
-    visible = None
-    if start and query.shape[2] > 1:  # The kernel's own causal mask counts both sides from 0.
-        visible = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=query.device).tril(start)
-    mixed = F.scaled_dot_product_attention(query, key, value, visible, is_causal=start == 0, scale=scale)
+    if start == 0:
+        mixed = _causal(query, key, value, scale)
+    else:
+        visible = None
+        if query.shape[2] > 1:  # The kernel's own causal mask counts both sides from 0.
+            visible = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=query.device).tril(start)
+        mixed = F.scaled_dot_product_attention(query, key, value, visible, scale=scale)
     return mixed.transpose(1, 2).flatten(2)
+
+
+def _causal(query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
+    """Attention of (B, heads, T, width) from the first position on, by whichever kernel is fastest.
+
+    The fused kernels want queries, keys and values of one width. Where scores are wider or narrower than values, two
+    plain matrix products are faster in a short context on a CPU; otherwise zeros fill the narrower ones up.
+    """
+    missing = query.shape[-1] - value.shape[-1]
+    if missing == 0:
+        return F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale)
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    if query.shape[2] <= LONGEST_PLAIN and query.device.type == "cpu" and value.dtype == torch.float32:
+        mixed: Tensor = PlainAttention.apply(query, key, value, scale)  # type: ignore[no-untyped-call]
+        return mixed
+    narrower, wider = (0, max(0, -missing)), (0, max(0, missing))
+    filled = F.pad(query, narrower), F.pad(key, narrower), F.pad(value, wider)
+    return F.scaled_dot_product_attention(*filled, is_causal=True, scale=scale)[..., : value.shape[-1]]
+
+
+class PlainAttention(torch.autograd.Function):
+    """Causal softmax attention as matrix products that keep the (T, T) weights for the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        """Mix values (B, heads, T, width) by the scores of queries and keys (B, heads, T, any width)."""
+        heads = query.shape[1]
+        query, key, value = (part.flatten(0, 1) for part in (query, key, value))
+        future = torch.full((query.shape[1], key.shape[1]), -math.inf).triu_(1)
+        weights = torch.baddbmm(future, query, key.mT, alpha=scale)
+        torch.softmax(weights, dim=-1, out=weights)
+        ctx.save_for_backward(query, key, value, weights)
+        ctx.scale = scale
+        return _split(weights.bmm(value), heads)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        """Gradients of the three, each of its own shape."""
+        query, key, value, weights = ctx.saved_tensors
+        gradient = gradients[0]
+        heads = gradient.shape[1]
+        gradient = gradient.flatten(0, 1)
+        by_value = weights.mT.bmm(gradient)
+        by_scores = torch._softmax_backward_data(gradient.bmm(value.mT), weights, -1, weights.dtype)
+        by_query = torch.baddbmm(query, by_scores, key, beta=0, alpha=ctx.scale)
+        by_key = torch.baddbmm(key, by_scores.mT, query, beta=0, alpha=ctx.scale)
+        return _split(by_query, heads), _split(by_key, heads), _split(by_value, heads), None
+
+
+def _split(x: Tensor, heads: int) -> Tensor:
+    """(B heads, T, width) to (B, heads, T, width)."""
+    return x.view(-1, heads, *x.shape[1:])
 
 
 ATTENTIONS: dict[str, type[StandardAttention] | type[InterferenceAttention]] = {

@@ -91,6 +91,7 @@ class WaveEmbedding(nn.Module):
         even, odd = self._coefficients(tokens)
         angles = torch.arange(start, start + tokens.shape[1], device=tokens.device)[:, None] * self.phase_speeds
         wave = (even * angles.cos() + odd * angles.sin()) @ self.projection
+        wave = wave.to(self.projection.dtype)  # Mixed precision has made the product small, not the residual stream.
         if self.lookup is None or self.ratio_logit is None:
             return wave
         return torch.lerp(self.lookup(tokens), wave, self.ratio_logit.sigmoid())

@@ -21,11 +21,13 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from spectral_mlflow.config import ModelConfig
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.models.attention import ATTENTIONS
 from spectral_mlflow.models.cache import KVCache, LayerCache
+from spectral_mlflow.models.dropout import Dropout
 from spectral_mlflow.models.embeddings import EMBEDDINGS
 from spectral_mlflow.models.feedforward import FEEDFORWARDS
 
@@ -42,7 +44,7 @@ class Block(nn.Module):
         self.attention = ATTENTIONS[config.attention or config.type](config)
         self.feedforward_norm = nn.LayerNorm(config.d_model, bias=False)
         self.feedforward = FEEDFORWARDS[config.feedforward or config.type](config.d_model, hidden)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor, cache: LayerCache | None = None) -> Tensor:
         """Residual stream (B, T, D) to residual stream (B, T, D)."""
@@ -66,6 +68,7 @@ class GPT(nn.Module):
     """
 
     vocabulary_tables = ("head.weight",)
+    activation_checkpointing = False  # Whether training computes the blocks again in the backward pass.
 
     def __init__(self, config: ModelConfig, vocab_size: int, *, hidden: int | None = None) -> None:
         super().__init__()
@@ -73,7 +76,7 @@ class GPT(nn.Module):
         self.vocab_size = vocab_size
         hidden = hidden or _hidden_size(config, vocab_size)
         self.embedding = EMBEDDINGS[config.embedding or config.type](config, vocab_size)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config, hidden) for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(config.d_model, bias=False)
         self.head = nn.Linear(config.d_model, vocab_size, bias=False)
@@ -107,7 +110,10 @@ class GPT(nn.Module):
             )
         x = self.dropout(self.embedding(tokens, start))
         for index, block in enumerate(self.blocks):
-            x = block(x, cache.layers[index] if cache else None)
+            if self.activation_checkpointing and self.training:
+                x = checkpoint(block, x, use_reentrant=False)
+            else:
+                x = block(x, cache.layers[index] if cache else None)
         logits: Tensor = self.head(self.norm(x))
         return logits
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from benchmarks import references
 from spectral_mlflow.config import ModelConfig
 from spectral_mlflow.models.embeddings import StandardEmbedding, WaveEmbedding
 
@@ -25,22 +26,6 @@ def wave_embedding(vocab_size: int, config: ModelConfig = SIZES) -> WaveEmbeddin
     return embedding
 
 
-def literal(embedding: WaveEmbedding, tokens: Tensor, start: int = 0) -> Tensor:
-    """The formula as it is written, every angle of every token on its own."""
-    rows = []
-    for sequence in tokens.tolist():
-        for p, v in enumerate(sequence, start=start):
-            wave = torch.zeros(embedding.projection.shape[1])
-            for w, direction in enumerate(embedding.projection):
-                for h in range(1, embedding.amplitudes.shape[2] + 1):
-                    theta = 2 * math.pi * h * embedding.frequencies[v, w] + embedding.phases[v, w]
-                    theta = theta + embedding.phase_speeds[w] * p
-                    wave = wave + embedding.amplitudes[v, w, h - 1] * (theta.sin() + theta.cos()) * direction
-            r = 1 / (1 + torch.exp(-embedding.ratio_logit))
-            rows.append(r * wave + (1 - r) * embedding.lookup.weight[v])
-    return torch.stack(rows).view(*tokens.shape, -1)
-
-
 @pytest.mark.parametrize("vocab_size", [7, 60], ids=["whole table", "tokens of the batch"])
 def test_equals_the_literal_formula(vocab_size: int) -> None:
     """Values and all gradients are those of the formula, whether or not the table is computed whole."""
@@ -49,7 +34,7 @@ def test_equals_the_literal_formula(vocab_size: int) -> None:
     upstream = torch.randn(2, 8, 16)
     parameters = list(embedding.parameters())
     fast = embedding(tokens, 3)
-    slow = literal(embedding, tokens, 3)
+    slow = references.wave_embedding(embedding, tokens, 3)
     torch.testing.assert_close(fast, slow, rtol=1e-5, atol=1e-5)
     fast_gradients = torch.autograd.grad(fast, parameters, upstream)
     slow_gradients = torch.autograd.grad(slow, parameters, upstream)

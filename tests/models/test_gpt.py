@@ -51,6 +51,54 @@ def test_is_causal(kinds: tuple[str, str, str], vocab_size: int) -> None:
         assert j == 11 or difference[j + 1 :].min() > 0
 
 
+@pytest.mark.parametrize("length", [200, 300])
+@pytest.mark.parametrize("num_waves", [2, 4, 8], ids="{} waves".format)
+@pytest.mark.parametrize("attention", KINDS)
+def test_is_causal_in_a_long_context(attention: str, num_waves: int, length: int) -> None:
+    """So it is with every kernel that attention may take: for scores narrower, as wide and wider than values."""
+    sizes = {"num_waves": num_waves, "block_size": 300, "num_layers": 1}
+    model = lively(build(config_of(("wave", attention, "wave"), **sizes), 20, seed=1))
+    tokens = torch.randint(20, (1, length), generator=torch.Generator().manual_seed(0))
+    logits = model(tokens)
+    for j in (1, length // 2, length - 1):
+        changed = tokens.clone()
+        changed[:, j] = (changed[:, j] + 1) % 20
+        difference = (model(changed) - logits).abs().amax(dim=(0, 2))
+        assert difference[:j].sum() == 0
+        assert difference[j] > 0
+
+
+@every_combination
+@settings(max_examples=10)
+@given(lengths=st.lists(st.integers(1, 5), min_size=1, max_size=4).filter(lambda lengths: sum(lengths) <= 12))
+def test_pieces_with_a_cache_equal_the_whole(kinds: tuple[str, str, str], lengths: list[int]) -> None:
+    """Logits of a window given piece by piece, with a cache, are those of the whole window."""
+    model = lively(build(config_of(kinds), 20, seed=1)).eval()
+    tokens = torch.randint(20, (2, sum(lengths)), generator=torch.Generator().manual_seed(0))
+    cache = model.new_cache()
+    with torch.no_grad():
+        pieces = torch.cat([model(piece, cache) for piece in tokens.split(lengths, dim=1)], dim=1)
+        torch.testing.assert_close(pieces, model(tokens), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kinds", [kinds for kinds in COMBINATIONS if kinds[1] == "wave"], ids="-".join)
+@settings(max_examples=10)
+@given(shift=st.floats(-6, 6))
+def test_only_phase_differences_count(kinds: tuple[str, str, str], shift: float) -> None:
+    """The same constant added to every phase of query and key, in every layer, changes no logit."""
+    model = lively(build(config_of(kinds), 20, seed=1))
+    tokens = torch.randint(20, (2, 12), generator=torch.Generator().manual_seed(0))
+    before = model(tokens)
+    for block in model.blocks:
+        phases = 2 * block.attention.num_phases
+        block.attention.phases_value.register_forward_hook(
+            lambda _module, _inputs, output, phases=phases: torch.cat(
+                (output[..., :phases] + shift, output[..., phases:]), dim=-1
+            )
+        )
+    torch.testing.assert_close(model(tokens), before, rtol=1e-4, atol=1e-4)
+
+
 @every_combination
 def test_every_parameter_learns(kinds: tuple[str, str, str]) -> None:
     """Every parameter of every combination has a finite gradient that is not zero."""
@@ -102,6 +150,11 @@ def test_wave_embedding_without_wave_is_the_standard_model() -> None:
     tokens = torch.randint(20, (2, 12))
     assert torch.equal(mixed(tokens), standard(tokens))
     assert mixed.wave_ratio() == 0.0
+    for model in (mixed, standard):
+        torch.nn.functional.cross_entropy(model(tokens).flatten(0, 1), tokens.flatten().roll(-1)).backward()
+    gradients = {name: parameter.grad for name, parameter in mixed.named_parameters()}
+    for name, parameter in standard.named_parameters():
+        assert name == "embedding.position" or torch.equal(parameter.grad, gradients[name]), name
 
 
 def test_build_is_deterministic_and_leaves_the_generator_alone() -> None:
