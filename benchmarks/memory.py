@@ -42,7 +42,7 @@ def measure(cases: Sequence[Case], *, threads: int) -> list[Memory]:
     """
     os.environ["MALLOC_MMAP_THRESHOLD_"] = str(2**16)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    context.set_forkserver_preload([__name__, "torch._dynamo"])  # Which torch imports at its first step, for seconds.
     try:
         with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as pool:
             return list(pool.map(_measure, cases, [threads] * len(cases)))

@@ -14,7 +14,7 @@ from benchmarks.contenders import Contender, Sizes, Training
 from benchmarks.timing import Action
 from spectral_mlflow.config import ModelConfig, TrainingConfig
 from spectral_mlflow.losses import build_loss
-from spectral_mlflow.models.attention import InterferenceAttention, Phasor
+from spectral_mlflow.models.attention import InterferenceAttention, Phasors
 from spectral_mlflow.models.embeddings import WaveEmbedding
 from spectral_mlflow.models.feedforward import WaveFeedForward
 from spectral_mlflow.models.gpt import build
@@ -107,13 +107,18 @@ def interference_attention(point: Point) -> Pair:
     return both(lambda: layer(x), lambda: references.interference_attention(layer, x), variables)
 
 
-def phasor(point: Point) -> Pair:
+def phasors(point: Point) -> Pair:
     """Sines of phases that are their own derivative, against autograd."""
     sizes = point.sizes
     phases = torch.randn(
         sizes.batch_size, sizes.block_size, 2, sizes.num_heads, point.num_waves, requires_grad=True
     )  # As attention makes them: for queries and for keys.
-    return both(lambda: Phasor.apply(phases), lambda: references.phasor(phases), [phases])  # type: ignore[no-untyped-call]
+    scale = torch.linspace(0.2, 0.5, sizes.num_heads).requires_grad_()
+
+    def fast() -> Tensor:
+        return torch.stack(Phasors.apply(phases, scale))  # type: ignore[no-untyped-call]
+
+    return both(fast, lambda: references.phasors(phases, scale), [phases, scale])
 
 
 def activation(point: Point) -> Pair:
@@ -190,7 +195,7 @@ def stream(point: Point, width: int) -> Tensor:
 PAIRS: dict[str, Callable[[Point], Pair]] = {
     "wave embedding": wave_embedding,
     "interference attention": interference_attention,
-    "phases to [cos, sin]": phasor,
+    "phases to [cos, sin]": phasors,
     "sin x + 0.1 x": activation,
     "RGD": rgd,
     "QFE": qfe,

@@ -58,17 +58,29 @@ SMOKE: Overrides = {
     "dataset": "python-docs", "steps": 5, "batch_size": 4, "training.warmup_steps": 2,
 }  # fmt: skip
 
+
+def both(label: str, overrides: Overrides) -> list[tuple[str, Overrides]]:
+    """One change in each of the two models."""
+    return [
+        (f"standard, {label}", {**STANDARD, **overrides}),
+        (f"wave, {label}", {**WAVE, **overrides}),
+    ]
+
+
 STUDIES: dict[str, Study] = {
-    # One seed at a fixed number of tokens: where is each model at its best?
+    # One seed at a fixed number of tokens: where is each model at its best? Each row changes one default.
     "sweep": Study(
-        shared={"steps": 300},
+        shared={"steps": 500, "monitoring.eval_interval": 500},
         rows=[
-            ("standard, lr 1e-3", {**STANDARD, "lr": 1e-3}),
-            ("standard, lr 2e-3", {**STANDARD, "lr": 2e-3}),
-            ("standard, lr 4e-3", {**STANDARD, "lr": 4e-3}),
-            ("wave, lr 1e-3", {**WAVE, "lr": 1e-3}),
-            ("wave, lr 2e-3", {**WAVE, "lr": 2e-3}),
-            ("wave, lr 4e-3", {**WAVE, "lr": 4e-3}),
+            *both("defaults", {}),
+            *(row for lr in (5e-4, 2e-3, 4e-3) for row in both(f"lr {lr:g}", {"lr": lr})),
+            *(row for gain in (0.226, 0.5, 2.0) for row in both(f"init_gain {gain:g}", {"model.init_gain": gain})),
+            *((f"wave, packet_spread {s:g}", {**WAVE, "model.packet_spread": s}) for s in (0.0, 0.03, 0.3, 1.0)),
+            *(row for std in (0.01, 0.05) for row in both(f"embedding_std {std:g}", {"model.embedding_std": std})),
+            *((f"wave, tau {tau:g}", {**WAVE, "model.tau": tau}) for tau in (2.83, 11.3)),
+            *((f"wave, wave_ratio {r:g}", {**WAVE, "model.wave_ratio": r}) for r in (0.2, 0.8)),
+            *((f"wave, harmonic_decay {d:g}", {**WAVE, "model.harmonic_decay": d}) for d in (0.0, 2.0)),
+            *((f"wave, max_phase_speed {v:g}", {**WAVE, "model.max_phase_speed": v}) for v in (0.3, 1.0)),
         ],
     ),
     # Both models at their best settings: is the difference larger than that between seeds?

@@ -48,9 +48,10 @@ def sine_with_slope(x: Tensor) -> Tensor:
     return torch.sin(x) + 0.1 * x
 
 
-def phasor(phases: Tensor) -> Tensor:
-    """``[cos phi, sin phi]``."""
-    return torch.cat((torch.cos(phases), torch.sin(phases)), dim=-1)
+def phasors(phases: Tensor, scale: Tensor) -> Tensor:
+    """``[cos phi, sin phi]`` of phases (B, T, 2, heads, W) as (2, B, heads, T, 2 W); queries have the scale."""
+    query, key = torch.cat((torch.cos(phases), torch.sin(phases)), dim=-1).permute(2, 0, 3, 1, 4)
+    return torch.stack((scale[:, None, None] * query, key))
 
 
 def incoherence(logits: Tensor, targets: Tensor, projection: Tensor | None = None) -> Tensor:

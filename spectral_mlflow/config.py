@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -53,6 +54,30 @@ class ModelConfig:
     ] = None
     num_harmonics: Annotated[Positive, Field(description="harmonics H of a wave")] = 4
     wave_ratio: Annotated[float, Field(gt=0, lt=1, description="initial share r of the wave in the embedding")] = 0.5
+    packet_spread: Annotated[
+        Fraction,
+        Field(description="share of a turn over which frequencies and phases of the tokens' waves are spread at first"),
+    ] = 0.1
+    harmonic_decay: Annotated[
+        Rate, Field(description="exponent with which the amplitudes of harmonics fall at first, as h^-decay")
+    ] = 1.0
+    max_phase_speed: Annotated[
+        float,
+        Field(gt=0, le=math.pi, description="initial phase speed of the fastest wave, radians a position"),
+    ] = math.pi
+    tau: Annotated[
+        float | None,
+        Field(gt=0, allow_inf_nan=False, description="initial sharpness of interference; default: sqrt(2 num_waves)"),
+    ] = None
+    init_gain: Annotated[
+        float,
+        Field(
+            gt=0, allow_inf_nan=False, description="initial deviation of the weights behind a norm, times sqrt(d_model)"
+        ),
+    ] = 1.0
+    embedding_std: Annotated[
+        float, Field(gt=0, allow_inf_nan=False, description="initial deviation of the features of an embedding")
+    ] = 0.02
     pure_wave: Annotated[bool, Field(description="embedding from waves alone, without lookup (r = 1)")] = False
     dropout: Annotated[float, Field(ge=0, lt=1, description="dropout on embedding and residual branches")] = 0.0
     match_parameters: Annotated[
@@ -72,11 +97,17 @@ class ModelConfig:
             feedforward=self.feedforward or self.type,
             num_waves=self.num_waves or self.usual_num_waves,
         )
+        _set(self, tau=self.tau or self.usual_tau)
 
     @property
     def usual_num_waves(self) -> int:
         """Half the head size: the number of waves where nobody chose another."""
         return max(1, self.d_model // self.num_heads // 2)
+
+    @property
+    def usual_tau(self) -> float:
+        """sqrt(2 W): with a sharpness of order 1 attention could not focus."""
+        return math.sqrt(2 * (self.num_waves or self.usual_num_waves))
 
     def of_type(self, kind: Component) -> ModelConfig:
         """The same sizes with all three layers of one kind."""
@@ -88,7 +119,20 @@ class TrainingConfig:
     """How the model is trained: optimizer, loss, schedule, length and seed."""
 
     steps: Annotated[Positive, Field(description="optimizer steps")] = 1000
-    batch_size: Annotated[Positive, Field(description="windows in a batch")] = 16
+    batch_size: Annotated[Positive, Field(description="windows in a batch, which is one optimizer step")] = 16
+    auto_batch_size: Annotated[
+        bool, Field(description="find the largest batch that fits before step 1; batch_size then says which it was")
+    ] = False
+    gradient_accumulation: Annotated[
+        Positive, Field(description="parts a batch is computed in, one after the other; must divide batch_size")
+    ] = 1
+    block_warmup_steps: Annotated[
+        Count, Field(description="step at which windows reach block_size, doubling on the way; 0: from the start")
+    ] = 0
+    first_block_size: Annotated[
+        Positive | None,
+        Field(description="length of the first windows: block_size halved some times; default: an eighth of it"),
+    ] = None
     optimizer: Annotated[Literal["AdamW", "RGD"], Field(description="AdamW, or resonant gradient descent")] = "AdamW"
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False, description="peak learning rate")] = 1e-3
     min_lr_ratio: Annotated[Fraction, Field(description="last learning rate over the peak one")] = 0.1
@@ -108,24 +152,52 @@ class TrainingConfig:
         Positive, Field(description="stop after so many steps in a row without a finite gradient")
     ] = 10
 
+    def __post_init__(self) -> None:
+        if not self.auto_batch_size and self.batch_size % self.gradient_accumulation:
+            fewer = range(min(self.gradient_accumulation, self.batch_size), 0, -1)
+            raise ValueError(
+                f"gradient_accumulation: given {self.gradient_accumulation}, which does not divide "
+                f"batch_size={self.batch_size}; allowed: a divisor, such as "
+                f"{next(parts for parts in fewer if self.batch_size % parts == 0)}"
+            )
+
 
 @dataclass(frozen=True, config=_STRICT)
 class DatasetConfig:
     """What the model is trained on."""
 
     name: Annotated[
-        Literal["auto", "tinyshakespeare", "python-docs", "text"],
+        Literal["auto", "tinyshakespeare", "python-docs", "text", "fineweb-edu"],
         Field(description="auto takes tinyshakespeare if it can be had, else python-docs"),
     ] = "auto"
-    path: Annotated[str | None, Field(min_length=1, description="a text file, or a folder of .txt and .md files")] = (
-        None
-    )
+    path: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            description="text: a file, or a folder of .txt and .md files; fineweb-edu: parquet files of it",
+        ),
+    ] = None
+    subset: Annotated[
+        str | None,
+        Field(
+            pattern=r"^(default|sample-(10|100|350)BT|CC-MAIN-\d{4}-\d{2})$",
+            description="fineweb-edu: which part, such as sample-100BT or CC-MAIN-2024-10; default: sample-10BT",
+        ),
+    ] = None
+    max_tokens: Annotated[
+        Positive | None, Field(description="fineweb-edu: most tokens to train on; default: 100 million")
+    ] = None
     tokenizer: Annotated[
-        Literal["char", "bpe"], Field(description="characters, or byte pairs trained on the corpus")
-    ] = "char"
+        Literal["char", "bpe"] | None,
+        Field(description="characters, or byte pairs trained on the corpus; default: bpe for fineweb-edu, else char"),
+    ] = None
     bpe_vocab_size: Annotated[int, Field(ge=257, description="bpe: number of tokens")] = 1024
     train_split: Annotated[float, Field(gt=0, lt=1, description="share of the corpus that is trained on")] = 0.9
-    val_split: Annotated[float, Field(gt=0, lt=1, description="share that is held out, behind it")] = 0.1
+    val_split: Annotated[float, Field(gt=0, lt=1, description="share that is held out")] = 0.1
+    val_windows: Annotated[
+        Count | None,
+        Field(description="most windows of the held-out text to measure on; 0: all; default: 0, for fineweb-edu 1024"),
+    ] = None
 
     def __post_init__(self) -> None:
         if self.train_split + self.val_split > 1 + 1e-9:
@@ -134,10 +206,28 @@ class DatasetConfig:
             )
         if self.name == "text" and not self.path:
             raise ValueError("path: given nothing; dataset text needs the file or folder to read")
-        if self.path and self.name not in ("text", "auto"):
-            raise ValueError(f"path: given {self.path!r} with dataset {self.name}; only dataset text reads a path")
-        if self.path:
+        if self.path and self.name not in ("text", "auto", "fineweb-edu"):
+            raise ValueError(
+                f"path: given {self.path!r} with dataset {self.name}; "
+                "only dataset text reads a path, and fineweb-edu one of parquet files"
+            )
+        if self.path and self.name == "auto":
             _set(self, name="text")
+        if self.name == "fineweb-edu":
+            self._fill_in(tokenizer="bpe", subset="sample-10BT", max_tokens=100_000_000, val_windows=1024)
+        else:
+            self._refuse("subset", "max_tokens")
+            self._fill_in(tokenizer="char", val_windows=0)
+
+    def _fill_in(self, **defaults: object) -> None:
+        _set(self, **{name: value for name, value in defaults.items() if getattr(self, name) is None})
+
+    def _refuse(self, *names: str) -> None:
+        for name in names:
+            if getattr(self, name) is not None:
+                raise ValueError(
+                    f"{name}: given {getattr(self, name)!r} with dataset {self.name}; only dataset fineweb-edu has it"
+                )
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -148,6 +238,16 @@ class RuntimeConfig:
         "auto"
     )
     threads: Annotated[Count, Field(description="CPU threads; 0: as torch decides")] = 0
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"],
+        Field(description="of matrix products; auto: bfloat16 on an NVIDIA GPU that has it, else float32"),
+    ] = "auto"
+    compile: Annotated[
+        bool, Field(description="compile the model, which may take minutes before step 1; losses differ by rounding")
+    ] = False
+    activation_checkpointing: Annotated[
+        bool, Field(description="compute activations again for the backward pass: less memory, same losses, slower")
+    ] = False
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -192,6 +292,21 @@ class ExperimentConfig:
 
     def __post_init__(self) -> None:
         _set(self, name=self.name or self.model.type)
+        self._check_curriculum()
+
+    def _check_curriculum(self) -> None:
+        whole, first = self.model.block_size, self.training.first_block_size
+        shorter = [whole >> times for times in range(1, whole.bit_length()) if whole % (1 << times) == 0]
+        if self.training.block_warmup_steps and not shorter:
+            raise ValueError(
+                f"training.block_warmup_steps: given {self.training.block_warmup_steps} with "
+                f"model.block_size={whole}, which has no half; allowed: 0, or an even model.block_size"
+            )
+        if first is not None and first not in shorter:
+            raise ValueError(
+                f"training.first_block_size: given {first}; allowed with model.block_size={whole}: "
+                + (", ".join(map(str, shorter)) or "none")
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested dictionaries and lists, as JSON has them."""

@@ -156,7 +156,7 @@ class RGD(torch.optim.Optimizer):
         A step of AdamW from zero, with a learning rate of -1 and without decay, arrives at u.
         """
         states = [self._state_of(parameter) for parameter in parameters]
-        fused = _fused(parameters)
+        fused = parameters[0].device.type == "cpu"  # A GPU's kernel would want the counts of steps there too.
         directions = [torch.zeros_like(parameter) for parameter in parameters]
         adamw(
             directions,

@@ -111,6 +111,8 @@ def build(overrides: Mapping[str, str], base: ExperimentConfig | None = None) ->
         values["name"] = None
     if base.model.num_waves == base.model.usual_num_waves:
         values["model"]["num_waves"] = None
+    if base.model.tau == base.model.usual_tau:
+        values["model"]["tau"] = None
     for name, text in given.items():
         put(values, name, _plain(name, text))
     return parse(values)
@@ -178,6 +180,8 @@ def _one_line(failure: ValidationError) -> str:
 def load(path: Path) -> ExperimentConfig:
     """The configuration that a run wrote as `config.json`, or one of the same form by hand.
 
+    A batch size that the run had found is then a batch size like any other, not to be found again.
+
     Raises:
         UserError: no such file, not JSON, or settings that do not exist.
     """
@@ -192,4 +196,7 @@ def load(path: Path) -> ExperimentConfig:
     inner = values.get("config", values) if isinstance(values, dict) else None
     if not isinstance(inner, dict):
         raise UserError(f"--config: {path} holds no settings; give the config.json of a run")
-    return parse(inner)
+    config = parse(inner)
+    if inner is values:
+        return config
+    return dataclasses.replace(config, training=dataclasses.replace(config.training, auto_batch_size=False))

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from spectral_mlflow.cli import main
+
 ROOT = Path(__file__).parent.parent
 SMALL = (
     "--model.d_model 16 --model.num_layers 1 --model.num_heads 2 --model.block_size 16 --batch_size 4 --steps 6 "
@@ -76,13 +78,35 @@ def test_a_mistake_costs_nothing(tmp_path: Path, number: int) -> None:
     assert not (tmp_path / "experiments").exists()
 
 
-@pytest.mark.parametrize("command", ["", "train", "resume", "list", "sync", "sample", "paper"])
+@pytest.mark.parametrize("command", ["", "train", "resume", "list", "sync", "sample", "register", "paper"])
 def test_help_explains(command: str) -> None:
     """Every command has a help that ends with exit code 0."""
     done = spectral(*command.split(), "--help")
     assert done.returncode == 0
     assert "usage:" in done.stdout
     assert len(done.stdout) > 200
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--tokens", "many"], "invalid int value: 'many'"),
+        (["--temperature", "-1"], "temperature: given -1.0"),
+        (["--top-k", "0"], "top_k: given 0"),
+        (["--top-p", "2"], "top_p: given 2.0"),
+        (["--stop", ""], "stop: given an empty text"),
+        (["--seed", "-1"], "seed: given -1"),
+        (["--length", "3"], "which this command does not take"),
+    ],
+    ids=str,
+)
+def test_a_mistake_in_sampling_comes_before_any_work(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is told in one line, whether or not there is a run."""
+    assert main(["sample", "latest", *arguments]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
 
 
 def test_no_command_is_a_mistake_of_one_line() -> None:
@@ -102,7 +126,12 @@ def test_train_list_sample_resume_and_again(tmp_path: Path, corpus: Path) -> Non
     listed = spectral("list").stdout
     assert run.name in listed
     assert "FINISHED" in listed
-    assert spectral("sample", "latest", "--prompt", "the ", "--tokens", "5").stdout.startswith("the ")
+    assert {path.name for path in (run / "model").iterdir()} == {"config.json", "model.safetensors", "tokenizer.json"}
+    sampled = spectral("sample", "latest", "--prompt", "the ", "--tokens", "40").stdout
+    assert sampled.startswith("the ")
+    assert len(sampled) == 45
+    cut = spectral("sample", "latest", "--prompt", "the ", "--tokens", "40", "--stop", "~", "--stop", sampled[9:11])
+    assert cut.stdout == sampled[: sampled.index(sampled[9:11], 4)] + "\n"
     assert "already done" in spectral("resume", run.name[:10]).stderr
     assert spectral("resume", run.name, "--steps", "8").returncode == 0
     again = spectral("train", "--config", str(run / "config.json"))
@@ -170,6 +199,8 @@ def test_the_main_job(tmp_path: Path, corpus: Path) -> None:
     artifacts = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
     assert {"config.json", "results.json", "checkpoints", "visualizations", "samples", "logs"} <= artifacts
     assert run.inputs.dataset_inputs[0].dataset.name == "text"
+    (model,) = client.search_logged_models(["0"])
+    assert (str(model.status), model.source_run_id) == ("READY", run.info.run_id)
 
 
 def test_a_mistake_under_mlflow_run_is_a_failed_run_with_a_reason(tmp_path: Path) -> None:

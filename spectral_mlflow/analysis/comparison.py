@@ -35,14 +35,22 @@ MUST_MATCH = (
     "training.batch_size",
 )
 
+_OF_WAVE_EMBEDDING = {
+    "model.num_harmonics",
+    "model.wave_ratio",
+    "model.packet_spread",
+    "model.harmonic_decay",
+    "model.max_phase_speed",
+    "model.pure_wave",
+}
+
 # What makes the two models two: no reader needs to be told that it differs.
 SUBJECT = (
     "model.type",
     *(f"model.{component}" for component in COMPONENTS),
     "model.num_waves",
-    "model.num_harmonics",
-    "model.wave_ratio",
-    "model.pure_wave",
+    "model.tau",
+    *_OF_WAVE_EMBEDDING,
     "model.match_parameters",
     "model.num_parameters",
 )
@@ -162,7 +170,7 @@ def variants(runs: pd.DataFrame) -> list[Variant]:
 
 def compare(wave: Variant, standard: Variant) -> Comparison | Refusal:
     """The difference in best validation loss, or the reason why there is none to speak of."""
-    reasons = [_mismatch(name, wave, standard) for name in MUST_MATCH]
+    reasons = [*map(_automatic, (wave, standard)), *(_mismatch(name, wave, standard) for name in MUST_MATCH)]
     if reason := "; ".join(filter(None, reasons)):
         return Refusal(wave, standard, reason)
     seeds = tuple(sorted(wave.losses.keys() & standard.losses.keys()))
@@ -214,7 +222,9 @@ def _decisive(settings: Mapping[str, Any]) -> dict[str, Any]:
     ignored = set(_INCIDENTAL)
     kinds = {settings.get(f"model.{component}") for component in COMPONENTS}
     if settings.get("model.embedding") == "standard":
-        ignored |= {"model.num_harmonics", "model.wave_ratio", "model.pure_wave"}
+        ignored |= _OF_WAVE_EMBEDDING
+    if settings.get("model.attention") == "standard":
+        ignored.add("model.tau")
     if kinds == {"standard"}:
         ignored.add("model.num_waves")
     if settings.get("model.feedforward") == "wave":
@@ -230,6 +240,13 @@ def _rank(variant: Variant) -> tuple[int, int]:
     """Standard, wave, then the rest; the best supported first."""
     order = ("standard", "wave")
     return order.index(variant.model) if variant.model in order else len(order), -len(variant.losses)
+
+
+def _automatic(variant: Variant) -> str | None:
+    """A batch size that follows the free memory of a machine is no term of a comparison."""
+    if not variant.settings.get("training.auto_batch_size"):
+        return None
+    return f"training.auto_batch_size is on ({variant.model}); run it again with training.batch_size"
 
 
 def _mismatch(name: str, wave: Variant, standard: Variant) -> str | None:

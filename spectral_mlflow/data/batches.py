@@ -12,15 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spectral_mlflow.data.tokens import Tokens
 
-def batch(tokens: Tensor, *, seed: int, step: int, batch_size: int, block_size: int) -> tuple[Tensor, Tensor]:
+
+def batch(tokens: Tokens | Tensor, *, seed: int, step: int, batch_size: int, block_size: int) -> tuple[Tensor, Tensor]:
     """Random windows; every start is equally likely, whatever came before.
 
     The starts are a counter-based stream (Philox, Salmon et al. 2011) with (seed, step) as its key.
     Its raw output is the same in every version of numpy, which numpy's ``integers`` does not promise.
 
     Args:
-        tokens: ids (N,) int64.
+        tokens: N ids; as a tensor (N,) int64.
         seed: in 0 .. 2^64 - 1.
         step: in 0 .. 2^64 - 1.
         batch_size: number of windows B.
@@ -38,27 +40,35 @@ def batch(tokens: Tensor, *, seed: int, step: int, batch_size: int, block_size: 
     stream = np.random.Philox(key=np.array([seed, step], dtype=np.uint64))
     # The remainder favours no start by more than num_starts / 2^64.
     starts = (stream.random_raw(batch_size) % np.uint64(num_starts)).astype(np.int64)
-    first = torch.from_numpy(starts).to(tokens.device)
-    windows = tokens.unfold(0, block_size, 1)
-    return windows.index_select(0, first), windows.index_select(0, first + 1)
+    if isinstance(tokens, Tokens):
+        rows = tokens.gather(starts, block_size + 1)
+    else:
+        rows = tokens.unfold(0, block_size + 1, 1).index_select(0, torch.from_numpy(starts).to(tokens.device))
+    return rows[:, :-1].contiguous(), rows[:, 1:].contiguous()
 
 
-def windows(tokens: Tensor, *, block_size: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+def windows(tokens: Tokens | Tensor, *, block_size: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Fixed windows side by side, in which every token but the first is a target exactly once.
 
     Args:
-        tokens: ids (N,) int64.
+        tokens: N ids; as a tensor (N,) int64.
         block_size: length of a window T.
         batch_size: most windows in a batch B.
 
     Yields:
-        Inputs and targets, each (B, T) int64, views of the tokens; fewer rows in the last batch of
-        whole windows, and what is left over behind them as one shorter window (1, rest).
+        Inputs and targets, each (B, T) int64, views of one stretch of the tokens; fewer rows in the last
+        batch of whole windows, and what is left over behind them as one shorter window (1, rest).
     """
-    inputs, targets = tokens[:-1], tokens[1:]
-    whole = len(targets) // block_size * block_size
-    if whole:
-        rows = (torch.split(part[:whole].view(-1, block_size), batch_size) for part in (inputs, targets))
-        yield from zip(*rows, strict=True)
-    if whole < len(targets):
-        yield inputs[None, whole:], targets[None, whole:]
+    whole = max(0, len(tokens) - 1) // block_size
+    for first in range(0, whole, batch_size):
+        rows = min(batch_size, whole - first)
+        part = tokens[first * block_size : (first + rows) * block_size + 1]
+        yield part[:-1].view(rows, block_size), part[1:].view(rows, block_size)
+    if whole * block_size < len(tokens) - 1:
+        part = tokens[whole * block_size :]
+        yield part[None, :-1], part[None, 1:]
+
+
+def num_windows(num_tokens: int, block_size: int) -> int:
+    """How many windows `windows` makes of so many tokens, a shorter one at the end included."""
+    return -(-max(0, num_tokens - 1) // block_size)

@@ -5,14 +5,33 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from spectral_mlflow.config import DatasetConfig
-from spectral_mlflow.data import corpora, tokenizers
-from spectral_mlflow.data.corpora import Corpus
+from spectral_mlflow.data import corpora, encoding, shards
+from spectral_mlflow.data.batches import num_windows
 from spectral_mlflow.data.tokenizers import Tokenizer
+from spectral_mlflow.data.tokens import Tokens
 from spectral_mlflow.errors import UserError
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The documents and where they come from.
+
+    Attributes:
+        name: of the corpus.
+        sha256: of the documents' contents in their order; for a single one this is the hash of its file.
+        source: URL, module or path.
+        licence: what is known of the rights in it.
+        files: number of files it was read from, 0 where that is not known.
+        documents: number of documents it has, or that were read of it.
+    """
+
+    name: str
+    sha256: str
+    source: str
+    licence: str
+    files: int
+    documents: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,18 +39,20 @@ class Dataset:
     """What a model is trained and judged on.
 
     Attributes:
-        corpus: the text and where it comes from.
+        corpus: the documents and where they come from.
         tokenizer: trained on the training part alone.
-        train: token ids (N,) int64.
-        val: token ids (M,) int64 of the text behind it.
+        train: N token ids.
+        val: M token ids of other text, as many as are measured on.
         config: the settings it was made from.
+        block_size: context length T that the windows are counted for.
     """
 
     corpus: Corpus
     tokenizer: Tokenizer
-    train: Tensor
-    val: Tensor
+    train: Tokens
+    val: Tokens
     config: DatasetConfig
+    block_size: int
 
     def info(self) -> dict[str, Any]:
         """What config.json says of the dataset."""
@@ -41,9 +62,11 @@ class Dataset:
             "source": self.corpus.source,
             "licence": self.corpus.licence,
             "files": self.corpus.files,
+            "num_documents": self.corpus.documents,
             "num_tokens": len(self.train) + len(self.val),
             "train_tokens": len(self.train),
             "val_tokens": len(self.val),
+            "num_val_windows": num_windows(len(self.val), self.block_size),
             "vocab_size": self.tokenizer.vocab_size,
             "tokenizer": self.tokenizer.kind,
             "train_split": self.config.train_split,
@@ -52,32 +75,28 @@ class Dataset:
 
 
 def prepare(config: DatasetConfig, block_size: int) -> Dataset:
-    """Load the corpus, split its text, train the tokenizer and encode both parts.
+    """Find the documents, split them, train the tokenizer and encode both parts.
 
-    The splits are contiguous and disjoint: the first ``train_split`` of the characters, then
-    ``val_split`` of them.
+    A single text is cut in two: the first ``train_split`` of it is trained on, the next ``val_split`` of it held
+    out. Of several documents each is wholly in one of the parts. A large corpus is tokenised into the cache, once.
 
     Args:
-        config: what to load and how to cut it.
+        config: what to take and how to cut it.
         block_size: context length T; each part must hold at least one window and its target.
 
     Raises:
         UserError: the corpus is not to be had, or a part is shorter than T + 1 tokens.
     """
-    corpus = corpora.load(config)
-    middle = _position(config.train_split, len(corpus.text))
-    end = _position(config.train_split + config.val_split, len(corpus.text))
-    train_text, val_text = corpus.text[:middle], corpus.text[middle:end]
-    tokenizer = tokenizers.train(config, train_text, corpus.text[middle:])
-    train, val = (torch.from_numpy(tokenizer.encode(text)) for text in (train_text, val_text))
-    for split, tokens in (("train", train), ("val", val)):
-        _check_length(corpus.name, split, len(tokens), block_size)
-    return Dataset(corpus, tokenizer, train, val, config)
-
-
-def _position(share: float, length: int) -> int:
-    """Characters in a share of the text, rounded down but for the error of the floating point."""
-    return min(length, int(length * share + 1e-6))
+    source = corpora.find(config)
+    small = source.size is not None and source.size <= encoding.SMALL
+    encoded = encoding.in_memory(source, config) if small else shards.on_disk(source, config)
+    val = encoded.val.first(config.val_windows * block_size + 1) if config.val_windows else encoded.val
+    for split, tokens in (("train", encoded.train), ("val", val)):
+        _check_length(source.name, split, len(tokens), block_size)
+    state = encoded.state
+    origin = source.origin(state.position)
+    corpus = Corpus(source.name, state.sha256, origin, source.licence, source.files, state.documents)
+    return Dataset(corpus, encoded.tokenizer, encoded.train, val, config, block_size)
 
 
 def _check_length(name: str, split: str, num_tokens: int, block_size: int) -> None:

@@ -21,6 +21,7 @@ from spectral_mlflow.errors import UserError
 from spectral_mlflow.files import replace_file
 
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
+END_OF_TEXT = "<|endoftext|>"
 
 Ids = npt.NDArray[np.int64]
 
@@ -35,6 +36,10 @@ class Tokenizer(Protocol):
     @property
     def vocab_size(self) -> int:
         """Number of different tokens, V."""
+
+    @property
+    def separator(self) -> int | None:
+        """The token to set between two documents; None where none was learned."""
 
     def encode(self, text: str) -> Ids:
         """Token ids (N,) of a text.
@@ -81,10 +86,10 @@ class CharTokenizer:
         self._ids[self._codes] = np.arange(len(characters))
 
     @classmethod
-    def train(cls, _config: DatasetConfig, text: str, unseen: str) -> Self:
-        """Learn the characters of the text; U+FFFD is added where the unseen rest has others."""
+    def train(cls, _config: DatasetConfig, text: str, unseen: str | None, *, separated: bool) -> Self:  # noqa: ARG003
+        """Learn the characters of the text; U+FFFD is added where the unseen rest has others, or may have."""
         known = set(text)
-        unknown = not known.issuperset(unseen)
+        unknown = unseen is None or not known.issuperset(unseen)
         return cls("".join(sorted(known)) + UNKNOWN * (unknown and UNKNOWN not in known), unknown=unknown)
 
     @classmethod
@@ -96,6 +101,12 @@ class CharTokenizer:
     def vocab_size(self) -> int:
         """Number of characters, U+FFFD included where it is needed."""
         return len(self.characters)
+
+    @property
+    def separator(self) -> int | None:
+        """The line end."""
+        place = self.characters.find("\n")
+        return None if place < 0 else place
 
     def encode(self, text: str) -> Ids:
         """Token ids (N,), one for each character.
@@ -142,16 +153,21 @@ class BPETokenizer:
     def __init__(self, pairs: BytePairs) -> None:
         """Take a trained tokenizer of the `tokenizers` library."""
         self._pairs = pairs
+        self._pairs.encode_special_tokens = True  # A document that talks of the end-of-text token does not end there.
 
     @classmethod
-    def train(cls, config: DatasetConfig, text: str, _unseen: str) -> Self:
-        """Learn the pairs of the text; a short text yields fewer than ``config.bpe_vocab_size`` tokens."""
+    def train(cls, config: DatasetConfig, text: str, _unseen: str | None, *, separated: bool) -> Self:
+        """Learn the pairs of the text; a short text yields fewer than ``config.bpe_vocab_size`` tokens.
+
+        The end-of-text token (Radford et al. 2019) is one of them where there are documents to separate.
+        """
         pairs = BytePairs(models.BPE())
         pairs.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         pairs.decoder = decoders.ByteLevel()
         trainer = trainers.BpeTrainer(
             vocab_size=config.bpe_vocab_size,
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            special_tokens=[END_OF_TEXT] if separated else [],
             show_progress=False,
         )
         pairs.train_from_iterator(_chunks(text), trainer)
@@ -166,8 +182,14 @@ class BPETokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """Number of bytes and learned pairs."""
+        """Number of bytes and learned pairs, and the end-of-text token where there is one."""
         return int(self._pairs.get_vocab_size())
+
+    @property
+    def separator(self) -> int | None:
+        """The end-of-text token."""
+        token: int | None = self._pairs.token_to_id(END_OF_TEXT)
+        return token
 
     def encode(self, text: str) -> Ids:
         """Token ids (N,).
@@ -181,7 +203,9 @@ class BPETokenizer:
             raise UserError(
                 f"the text is not valid Unicode: {text[failure.start]!r} at character {failure.start}; leave it out"
             ) from None
-        parts = [np.array(self._pairs.encode(chunk).ids, dtype=np.int64) for chunk in _chunks(text)]
+        # Of many texts at once, which is the only way without the positions of tokens; they cost as much as the tokens.
+        encoded = (self._pairs.encode_batch_fast([chunk])[0] for chunk in _chunks(text))
+        parts = [np.array(chunk.ids, dtype=np.int64) for chunk in encoded]
         return np.concatenate([np.empty(0, dtype=np.int64), *parts])
 
     def decode(self, ids: npt.ArrayLike) -> str:
@@ -190,7 +214,7 @@ class BPETokenizer:
         Raises:
             ValueError: an id is not in 0 .. vocab_size - 1.
         """
-        return str(self._pairs.decode(_checked(ids, self.vocab_size).tolist()))
+        return str(self._pairs.decode(_checked(ids, self.vocab_size).tolist(), skip_special_tokens=False))
 
     def save(self, path: Path) -> None:
         """Write the pairs as JSON of the `tokenizers` library, whole or not at all."""
@@ -200,15 +224,16 @@ class BPETokenizer:
 TOKENIZERS: dict[str, type[CharTokenizer] | type[BPETokenizer]] = {"char": CharTokenizer, "bpe": BPETokenizer}
 
 
-def train(config: DatasetConfig, text: str, unseen: str) -> Tokenizer:
+def train(config: DatasetConfig, text: str, unseen: str | None, *, separated: bool = False) -> Tokenizer:
     """The tokenizer that the settings ask for.
 
     Args:
         config: its kind and size.
-        text: the training part of the corpus, all that is learned from.
-        unseen: the rest, only asked whether it has characters that the training part has not.
+        text: of the training part of the corpus, all that is learned from.
+        unseen: the rest, only asked whether it has characters that the text has not; None: not known.
+        separated: whether a token to set between documents is needed.
     """
-    return TOKENIZERS[config.tokenizer].train(config, text, unseen)
+    return TOKENIZERS[config.tokenizer or "char"].train(config, text, unseen, separated=separated)
 
 
 def load(path: Path) -> Tokenizer:

@@ -35,7 +35,8 @@ class StandardAttention(nn.Module):
 
     def forward(self, x: Tensor, cache: LayerCache | None = None) -> Tensor:
         """Mix tokens (B, T, D) with those before them, the cached ones included, as (B, T, D)."""
-        query, key, value = self.query_key_value(x).unflatten(-1, (3, self.num_heads, -1)).unbind(2)
+        parts = self.query_key_value(x).unflatten(-1, (3, self.num_heads, -1)).unbind(2)
+        query, key, value = (part.transpose(1, 2) for part in parts)
         mixed: Tensor = self.projection(_attend(query, key, value, cache))
         return mixed
 
@@ -47,57 +48,63 @@ class InterferenceAttention(nn.Module):
     ``[cos phi, sin phi]`` and runs through the same fused kernel as standard attention.
 
     Attributes:
-        log_tau: logarithm of the sharpness tau > 0 of each head (heads,); tau starts at sqrt(2 W).
+        log_tau: logarithm of the sharpness tau > 0 of each head (heads,).
         score_width: features that a score sums over, all heads together.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.num_heads = config.num_heads
-        self.num_waves = cast(int, config.num_waves)  # The configuration has filled in its default.
+        self.num_waves = cast(int, config.num_waves)  # The configuration has filled in its defaults.
         self.num_phases = config.num_heads * self.num_waves
         self.score_width = 2 * self.num_phases
         self.phases_value = nn.Linear(config.d_model, 2 * self.num_phases + config.d_model, bias=False)
-        self.log_tau = nn.Parameter(torch.full((config.num_heads,), math.log(2 * self.num_waves) / 2))
+        self.log_tau = nn.Parameter(torch.full((config.num_heads,), math.log(cast(float, config.tau))))
         self.projection = nn.Linear(config.d_model, config.d_model, bias=False)
 
     def forward(self, x: Tensor, cache: LayerCache | None = None) -> Tensor:
         """Mix tokens (B, T, D) with those before them, the cached ones included, as (B, T, D)."""
         phases, value = self.phases_value(x).split((2 * self.num_phases, x.shape[-1]), dim=-1)
-        features = Phasor.apply(phases.unflatten(-1, (2, self.num_heads, -1)))  # type: ignore[no-untyped-call]
-        query, key = features.unbind(2)
-        query = query * (self.log_tau.exp() / self.num_waves)[:, None]
-        mixed: Tensor = self.projection(
-            _attend(query, key, value.unflatten(-1, (self.num_heads, -1)), cache, scale=1.0)
-        )
+        scale = self.log_tau.exp() / self.num_waves
+        query, key = Phasors.apply(phases.unflatten(-1, (2, self.num_heads, -1)), scale)  # type: ignore[no-untyped-call]
+        value = value.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        value = value.contiguous()  # A view would keep the phases in memory until the backward pass.
+        mixed: Tensor = self.projection(_attend(query, key, value, cache, scale=1.0))
         return mixed
 
 
-class Phasor(torch.autograd.Function):
-    """Phases (..., W) to ``[cos phi, sin phi]`` (..., 2 W).
+class Phasors(torch.autograd.Function):
+    """Phases of queries and keys to features ``scale [cos phi, sin phi]`` and ``[cos phi, sin phi]``.
 
-    The features are their own derivative, so the backward pass needs neither the phases nor new sines.
+    The features are their own derivatives, so the backward pass needs neither the phases nor new sines.
     """
 
     @staticmethod
-    def forward(ctx: Any, phases: Tensor) -> Tensor:
-        """The features of phases."""
-        phases = phases.contiguous()  # Sines of strided memory are four times slower.
-        features = torch.cat((phases.cos(), phases.sin()), dim=-1)
-        ctx.save_for_backward(features)
-        return features
+    def forward(ctx: Any, phases: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (B, heads, T, 2 W) each, of phases (B, T, 2, heads, W) and the scale of the queries (heads,)."""
+        phases = phases.permute(2, 0, 3, 1, 4).contiguous()  # Sines of strided memory are four times slower.
+        query, key = torch.cat((phases.cos(), phases.sin()), dim=-1).unbind()
+        query *= scale[:, None, None]
+        ctx.save_for_backward(query, key, scale)
+        return query, key
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        """``d/dphi [cos, sin] = [-sin, cos]``."""
-        cosine, sine = ctx.saved_tensors[0].chunk(2, dim=-1)
-        by_cosine, by_sine = gradients[0].chunk(2, dim=-1)
-        return torch.addcmul(by_sine * cosine, by_cosine, sine, value=-1)
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        """``d/dphi [cos, sin] = [-sin, cos]``, whatever it is scaled by."""
+        query, key, scale = ctx.saved_tensors
+        by_phases = torch.stack([_by_phase(*both) for both in zip((query, key), gradients, strict=True)], dim=1)
+        by_scale = (query * gradients[0]).sum((0, 2, 3)) / scale
+        return by_phases.permute(0, 3, 1, 2, 4), by_scale
+
+
+def _by_phase(features: Tensor, gradient: Tensor) -> Tensor:
+    cosine, sine = features.chunk(2, dim=-1)
+    by_cosine, by_sine = gradient.chunk(2, dim=-1)
+    return torch.addcmul(by_sine * cosine, by_cosine, sine, value=-1)
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, cache: LayerCache | None, scale: float | None = None) -> Tensor:
-    """Softmax attention of (B, T, heads, width) to what is not later, heads joined as (B, T, D)."""
-    query, key, value = (part.transpose(1, 2) for part in (query, key, value))
+    """Softmax attention of (B, heads, T, width) to what is not later, heads joined as (B, T, D)."""
     start = 0
     if cache is not None:
         start = cache.length

@@ -1,8 +1,9 @@
-"""Text from a model, one token after the other."""
+"""Tokens from a model, one after the other."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -10,9 +11,9 @@ from torch import Tensor
 
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.models.gpt import GPT
+from spectral_mlflow.sampling import Sampling
 
 
-@torch.no_grad()
 def generate(
     model: GPT,
     prompt: Tensor,
@@ -22,6 +23,7 @@ def generate(
     top_k: int | None = None,
     top_p: float | None = None,
     generator: torch.Generator | None = None,
+    use_cache: bool = True,
 ) -> Tensor:
     """Continue a prompt, with dropout off.
 
@@ -36,7 +38,8 @@ def generate(
         temperature: divides the logits; 0 takes the most likely token.
         top_k: sample among so many of the most likely tokens; None: among all.
         top_p: sample among the fewest most likely tokens that have this probability together; None: among all.
-        generator: source of randomness, on the CPU; None: the global one.
+        generator: source of randomness, on any device; None: the global one of the CPU.
+        use_cache: False computes the whole window again for each token, which changes nothing but the time.
 
     Returns:
         Prompt and new tokens (T + num_tokens,), where the prompt was.
@@ -44,43 +47,26 @@ def generate(
     Raises:
         UserError: a value that is not allowed.
     """
-    _check(model, prompt, num_tokens, temperature, top_k, top_p)
-    was_training = model.training
-    model.eval()
-    try:
-        tokens = prompt.tolist()
-        window = torch.tensor(tokens[-model.config.block_size :])
-        cache = model.new_cache()
-        for _ in range(num_tokens):
-            logits = model(window[None].to(model.head.weight.device), cache)[0, -1]
-            tokens.append(_choose(logits.float().cpu(), temperature, top_k, top_p, generator))
-            window = torch.tensor(tokens[-1:])
-            if cache.length == model.config.block_size:
-                cache = model.new_cache()
-                window = torch.tensor(tokens[-max(1, model.config.block_size // 2) :])
-    finally:
-        model.train(was_training)
-    return torch.tensor(tokens, dtype=prompt.dtype, device=prompt.device)
+    options = Sampling(num_tokens, temperature, top_k, top_p)
+    added = list(stream(model, prompt, options, generator, use_cache=use_cache))
+    return torch.cat((prompt, torch.tensor(added, dtype=prompt.dtype, device=prompt.device)))
 
 
-def _choose(
-    logits: Tensor, temperature: float, top_k: int | None, top_p: float | None, generator: torch.Generator | None
-) -> int:
-    """The next token of logits (V,)."""
-    if temperature == 0:
-        return int(logits.argmax())
-    logits, order = (logits / temperature).sort(descending=True, stable=True)
-    probabilities = F.softmax(logits[:top_k], dim=-1)
-    if top_p is not None:
-        before = probabilities.cumsum(-1) - probabilities
-        probabilities = probabilities[before < top_p]
-    return int(order[torch.multinomial(probabilities, 1, generator=generator)])
+def stream(
+    model: GPT, prompt: Tensor, options: Sampling, generator: torch.Generator | None = None, *, use_cache: bool = True
+) -> Iterator[int]:
+    """The tokens that `generate` adds, each as soon as it is chosen; whoever stops asking stops the model.
 
+    Args:
+        model: any model of this package.
+        prompt: ids (T,) int64, at least one.
+        options: how many and which; its ``seed`` and ``stop`` are for whoever knows the texts of tokens.
+        generator: source of randomness, on any device; None: the global one of the CPU.
+        use_cache: whether keys and values are kept.
 
-def _check(
-    model: GPT, prompt: Tensor, num_tokens: int, temperature: float, top_k: int | None, top_p: float | None
-) -> None:
-    """Refuse what cannot be meant."""
+    Raises:
+        UserError: the prompt has no token, or one that the model does not know.
+    """
     if prompt.ndim != 1 or len(prompt) == 0:
         raise UserError(f"prompt: given a tensor of shape {tuple(prompt.shape)}; give one row of at least one token")
     if prompt.min() < 0 or prompt.max() >= model.vocab_size:
@@ -88,11 +74,41 @@ def _check(
             f"prompt: given token {int(prompt.min() if prompt.min() < 0 else prompt.max())}; "
             f"allowed: 0 to {model.vocab_size - 1}; use the tokenizer of the run"
         )
-    if num_tokens < 0:
-        raise UserError(f"num_tokens: given {num_tokens}; allowed: 0 or more")
-    if not 0 <= temperature < math.inf:
-        raise UserError(f"temperature: given {temperature}; allowed: 0 (most likely token) or more")
-    if top_k is not None and top_k < 1:
-        raise UserError(f"top_k: given {top_k}; allowed: 1 or more, or leave it out")
-    if top_p is not None and not 0 < top_p <= 1:
-        raise UserError(f"top_p: given {top_p}; allowed: above 0, at most 1, or leave it out")
+    return _stream(model, prompt.tolist()[-model.config.block_size :], options, generator, use_cache)
+
+
+@torch.inference_mode()
+def _stream(
+    model: GPT, window: list[int], options: Sampling, generator: torch.Generator | None, use_cache: bool
+) -> Iterator[int]:
+    device, block = model.head.weight.device, model.config.block_size
+    cache = model.new_cache() if use_cache else None
+    was_training, unseen = model.training, window
+    model.eval()
+    try:
+        for _ in range(options.max_tokens):
+            token = _choose(model(torch.tensor([unseen], device=device), cache)[0, -1], options, generator)
+            yield token
+            window.append(token)
+            unseen = window[-1:] if use_cache else window
+            if len(window) > block:
+                window = unseen = window[-max(1, block // 2) :]
+                cache = model.new_cache() if use_cache else None
+    finally:
+        model.train(was_training)
+
+
+def _choose(logits: Tensor, options: Sampling, generator: torch.Generator | None) -> int:
+    """The next token of logits (V,)."""
+    if options.temperature == 0:
+        return int(logits.argmax())
+    logits = logits.to(generator.device if generator else "cpu", torch.float32)
+    logits = (logits - logits.max()) / options.temperature
+    if options.top_k is not None and options.top_k < len(logits):
+        values, tokens = logits.topk(options.top_k)
+        logits = torch.full_like(logits, -math.inf).scatter(0, tokens, values)
+    probabilities = F.softmax(logits, dim=-1)
+    if options.top_p is not None and options.top_p < 1:
+        ordered, tokens = probabilities.sort(descending=True)
+        probabilities[tokens[ordered.cumsum(-1) - ordered >= options.top_p]] = 0
+    return int(torch.multinomial(probabilities, 1, generator=generator))

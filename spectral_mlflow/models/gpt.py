@@ -83,11 +83,17 @@ class GPT(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
-        """GPT-2: all matrices 0.02; what adds to the residual stream less, the more layers add to it."""
+        """Draw the matrices: small ones where they add to the residual stream or give logits, as in GPT-2.
+
+        Those behind a norm get a deviation of ``init_gain / sqrt(D)``, so that what they give has one of ``init_gain``
+        whatever the width (LeCun et al. 1998).
+        """
         for name, module in self.named_modules():
             if isinstance(module, nn.Linear):
-                residual = math.sqrt(2 * self.config.num_layers) if name.endswith("projection") else 1
-                nn.init.normal_(module.weight, std=INIT_STD / residual)
+                std = self.config.init_gain / math.sqrt(self.config.d_model)
+                if name.endswith("projection"):
+                    std = INIT_STD / math.sqrt(2 * self.config.num_layers)
+                nn.init.normal_(module.weight, std=INIT_STD if module is self.head else std)
 
     def forward(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
         """Logits of the token after each.

@@ -38,6 +38,7 @@ class ConfigTracker:
         config: Mapping[str, Any] | ExperimentConfig,
         model: Any = None,
         dataset_info: Mapping[str, Any] | None = None,
+        machine: Mapping[str, Any] | None = None,
     ) -> None:
         """Write config.json: settings, model, data, code, packages and hardware.
 
@@ -48,6 +49,7 @@ class ConfigTracker:
                 it has them, and one without ``training`` is taken to be the training settings.
             model: the torch module.
             dataset_info: facts about the data.
+            machine: what of the hardware is used, and how.
         """
         settings = jsonable(config.to_dict() if isinstance(config, ExperimentConfig) else config)
         content = {
@@ -57,7 +59,7 @@ class ConfigTracker:
             "model": self._model_section(settings, model, dataset_info or {}),
             "training": _training_section(settings),
             "dataset": {**_section(settings, "dataset"), **(dataset_info or {})},
-            "hardware": self._get_hardware_info(),
+            "hardware": {**self._get_hardware_info(), **(machine or {})},
             "packages": provenance.packages(),
             "config": settings,
         }

@@ -107,7 +107,10 @@ class ExperimentTracker:
         self._events.append({"event": event, "timestamp": journal.now(), **fields})
 
     def start_experiment(
-        self, model: torch.nn.Module | None = None, dataset_info: Mapping[str, Any] | None = None
+        self,
+        model: torch.nn.Module | None = None,
+        dataset_info: Mapping[str, Any] | None = None,
+        machine: Mapping[str, Any] | None = None,
     ) -> None:
         """Write who, what and where; then start the companion."""
         process = {"pid": os.getpid(), "host": socket.gethostname()}
@@ -116,7 +119,7 @@ class ExperimentTracker:
             changed = {name: new for name, (_, new) in differences(before, self.config).items()}
             self.event("resume", step=self.checkpoints_step(), settings=redacted(changed), **process)
         else:
-            self.configs.save_config(self.config.to_dict(), model, dict(dataset_info or {}))
+            self.configs.save_config(self.config.to_dict(), model, dict(dataset_info or {}), machine)
             self.event(
                 "start",
                 format_version=FORMAT_VERSION,

@@ -18,7 +18,11 @@ LONGEST_TAG = 8000
 LONGEST_PARAM = 6000
 DIGEST = 8
 
-FACTS = (("dataset", "sha256"), ("dataset", "num_tokens"), ("model", "vocab_size"), ("model", "num_parameters"))
+FACTS = (
+    ("dataset", "sha256"), ("dataset", "num_tokens"), ("model", "vocab_size"), ("model", "num_parameters"),
+    ("hardware", "device"), ("hardware", "precision"), ("hardware", "float32_matmul_precision"),
+    ("hardware", "threads"), ("hardware", "cpu_model"), ("hardware", "gpu_model"),
+)  # fmt: skip
 
 
 def valid_name(name: str) -> str:

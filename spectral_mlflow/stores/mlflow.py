@@ -22,6 +22,7 @@ from spectral_mlflow.stores import facts
 from spectral_mlflow.stores.artifacts import Artifacts, Sent
 from spectral_mlflow.stores.base import Outcome, RunView, StoreError
 from spectral_mlflow.stores.description import describe, heading
+from spectral_mlflow.stores.models import log_best
 from spectral_mlflow.stores.points import calls
 from spectral_mlflow.stores.reader import Batch
 from spectral_mlflow.stores.state import StoreState
@@ -202,11 +203,12 @@ class MlflowStore:
                 self._client.delete_tag(self._run_id, name)
 
     def close(self, outcome: Outcome) -> None:
-        """Send all files and the last description; say how the run ended even if a file cannot be sent."""
+        """Send all files, the model and the last description; say how the run ended even if that fails."""
         with clients.store_errors():
             self._send_facts()
             try:
                 self._artifacts.finish()
+                log_best(self._client, self._run_id, self._run)
             finally:
                 self._end(outcome)
 

@@ -7,29 +7,20 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-import psutil
 import torch
 
 from spectral_mlflow.config import ExperimentConfig
-from spectral_mlflow.data.batches import batch
-from spectral_mlflow.data.dataset import Dataset
-from spectral_mlflow.losses import LossParts
 from spectral_mlflow.models.generation import generate
 from spectral_mlflow.monitoring.progress import Progress
 from spectral_mlflow.monitoring.structured_log import training_fields
 from spectral_mlflow.monitoring.tracker import ExperimentTracker
-from spectral_mlflow.optim import learning_rate
-from spectral_mlflow.training.evaluation import perplexity, validation_loss
+from spectral_mlflow.training.evaluation import EVALUATION_BATCHES, perplexity, validation_loss
+from spectral_mlflow.training.learner import Learner, Metrics
 from spectral_mlflow.training.signals import StopSignals
-from spectral_mlflow.training.state import TrainState
-
-Metrics = dict[str, float]
+from spectral_mlflow.training.step import StepResult
 
 LOSSES = ("loss", "objective", "coherence_loss", "val_loss", "best_val_loss")
 LOG_ENTRIES = 20  # Entries of training.log in a run, besides evaluations.
-
-# Evaluation keeps no activations for a backward pass, so it takes larger batches than training.
-EVALUATION_BATCHES = 4
 
 
 @dataclass(frozen=True)
@@ -45,30 +36,27 @@ class Trainer:
     """Takes a `TrainState` from its step to the last one, telling the tracker and the progress line."""
 
     def __init__(
-        self,
-        config: ExperimentConfig,
-        dataset: Dataset,
-        state: TrainState,
-        tracker: ExperimentTracker,
-        progress: Progress,
+        self, config: ExperimentConfig, learner: Learner, tracker: ExperimentTracker, progress: Progress
     ) -> None:
         self.config = config
-        self.dataset = dataset
-        self.state = state
+        self.learner = learner
+        self.dataset = learner.dataset
+        self.state = learner.state
         self.tracker = tracker
         self.progress = progress
-        self.device = next(state.model.parameters()).device
-        self.tokens_per_step = config.training.batch_size * config.model.block_size
-        self._process = psutil.Process()
-        self._saved_step = state.step
+        self.tokens_per_step = learner.tokens_per_step
+        self.compile_seconds: float | None = None
+        self._saved_step = self.state.step
 
     def run(self, signals: StopSignals) -> Outcome:
         """Train until the last step, early stopping, a signal, or too many steps without a finite gradient."""
         state, training = self.state, self.config.training
+        if self.config.runtime.compile:
+            self.compile()
         while state.step < training.steps:
-            state.step += 1
             started = time.perf_counter()
-            metrics = self.train_step() | self.measure(time.perf_counter() - started)
+            result, metrics = self.learner.step()
+            self.count(result)
             if self.due(self.config.monitoring.eval_interval):
                 metrics |= self.evaluate()
             state.seconds += time.perf_counter() - started
@@ -78,70 +66,49 @@ class Trainer:
                 return self.stopped(reason, signals)
         return Outcome("completed", None, 0)
 
-    def train_step(self) -> Metrics:
-        """One optimizer step on the batch of this step; skipped when loss or gradient is not finite."""
-        state, training = self.state, self.config.training
-        inputs, targets = batch(
-            self.dataset.train, seed=training.seed, step=state.step,
-            batch_size=training.batch_size, block_size=self.config.model.block_size,
-        )  # fmt: skip
-        lr = learning_rate(state.step, training)
-        for group in state.optimizer.param_groups:
-            group["lr"] = lr
-        parts: LossParts = state.loss(state.model(inputs.to(self.device)), targets.to(self.device))
-        parts.objective.backward()  # type: ignore[no-untyped-call]  # torch has no types for it
-        norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), training.grad_clip or math.inf).item()
-        if math.isfinite(parts.objective.item() + norm):
-            state.optimizer.step()
-            state.skipped_in_a_row = 0
+    def compile(self) -> None:
+        """Compile the model, or go on without and say why."""
+        self.progress.note("compiling the model, which may take some minutes")
+        done = self.learner.compile()
+        self.compile_seconds = done.seconds
+        message = f"compiled in {done.seconds:.0f} s, which do not count as training"
+        if done.failure:
+            message = f"training goes on uncompiled: {done.failure}"
+            self.tracker.alert(self.state.step, "warning", "compile", message,
+                               "install a C++ compiler such as g++, or set runtime.compile=false")  # fmt: skip
         else:
-            self.skip(parts.objective.item(), norm)
-        state.optimizer.zero_grad(set_to_none=True)
-        return {"learning_rate": lr, "grad/norm": norm} | self.losses(parts)
-
-    def losses(self, parts: LossParts) -> Metrics:
-        """The parts of the loss by the names of the journal."""
-        loss = parts.loss.item()
-        self.state.loss_history.append(loss)
-        metrics = {"loss": loss, "objective": parts.objective.item(), "perplexity": perplexity(loss)}
-        if parts.coherence is not None:
-            metrics["coherence_loss"] = parts.coherence.item()
-        ratio = self.state.model.wave_ratio()
-        return metrics if ratio is None else metrics | {"wave_ratio": ratio}
-
-    def skip(self, objective: float, norm: float) -> None:
-        """Leave the weights as they are, and say so."""
-        self.state.skipped += 1
-        self.state.skipped_in_a_row += 1
-        message = f"step {self.state.step} skipped: objective {objective}, gradient norm {norm}"
+            self.tracker.log.entry("INFO", "compile", message)
         self.progress.note(message)
-        self.tracker.alert(self.state.step, "critical", "non-finite", message,
-                           "lower training.lr or training.grad_clip, or lengthen training.warmup_steps")  # fmt: skip
 
-    def measure(self, seconds: float) -> Metrics:
-        """Speed, position and memory of this step."""
-        seen = self.state.step * self.tokens_per_step
-        metrics = {
-            "tokens_per_sec": self.tokens_per_step / seconds,
-            "epoch": seen / len(self.dataset.train),
-            "system/rss_mb": self._process.memory_info().rss / 2**20,
-        }
-        if self.device.type == "cuda":
-            metrics["gpu_memory_mb"] = torch.cuda.max_memory_allocated(self.device) / 2**20
-        return metrics
+    def count(self, result: StepResult) -> None:
+        """Keep the loss of a step; tell of one that left the weights as they were."""
+        state = self.state
+        state.loss_history.append(result.loss)
+        if result.updated:
+            state.skipped_in_a_row = 0
+            return
+        state.skipped += 1
+        state.skipped_in_a_row += 1
+        if state.scaler.is_enabled() and math.isfinite(result.objective):
+            return  # So the scale of float16 finds its size; only many in a row mean something.
+        message = f"step {state.step} skipped: objective {result.objective}, gradient norm {result.norm}"
+        self.progress.note(message)
+        self.tracker.alert(state.step, "critical", "non-finite", message,
+                           "lower training.lr or training.grad_clip, or lengthen training.warmup_steps")  # fmt: skip
 
     def evaluate(self) -> Metrics:
         """Loss over the whole validation split; a new best one is checkpointed by `record`."""
-        state = self.state
+        state, training = self.state, self.config.training
         loss = validation_loss(
-            state.model, self.dataset.val,
-            batch_size=EVALUATION_BATCHES * self.config.training.batch_size, device=self.device,
+            state.model, self.dataset.val, machine=self.learner.machine,
+            batch_size=EVALUATION_BATCHES * training.batch_size // training.gradient_accumulation,
         )  # fmt: skip
         if loss < state.best_val_loss:
             state.best_val_loss, state.best_step, state.evaluations_without_best = loss, state.step, 0
         else:
             state.evaluations_without_best += 1
         metrics = {"val_loss": loss, "val_perplexity": perplexity(loss), "best_val_loss": state.best_val_loss}
+        metrics |= self.learner.speed.summary()
         if self.dataset.tokenizer.kind == "char":
             metrics["val_bits_per_char"] = loss / math.log(2)
         return metrics
@@ -203,8 +170,8 @@ class Trainer:
         length = self.config.monitoring.sample_tokens
         if not length:
             return
-        generator = torch.Generator(self.device).manual_seed(self.config.training.seed)
-        prompt = self.dataset.train[:1].to(self.device)
+        generator = torch.Generator().manual_seed(self.config.training.seed)
+        prompt = self.dataset.train[:1]
         tokens = generate(self.state.model, prompt, length, temperature=0.8, generator=generator)
         self.tracker.log_sample(self.state.step, self.dataset.tokenizer.decode(tokens.tolist()))
 
@@ -241,4 +208,6 @@ class Trainer:
             "skipped_steps": state.skipped,
             "total_time_seconds": state.seconds,
             "tokens_per_second": state.step * self.tokens_per_step / max(state.seconds, 1e-9),
+            **self.learner.speed.summary(),
+            **({} if self.compile_seconds is None else {"compile_seconds": self.compile_seconds}),
         }

@@ -23,9 +23,13 @@ from spectral_mlflow.monitoring.runs import changed_settings
 from spectral_mlflow.monitoring.tracker import ExperimentTracker
 from spectral_mlflow.optim import build_optimizer
 from spectral_mlflow.settings import build, differences, parse, put
-from spectral_mlflow.training import devices
+from spectral_mlflow.training import batch_size, devices
+from spectral_mlflow.training.devices import Machine
+from spectral_mlflow.training.learner import Learner
 from spectral_mlflow.training.loop import Outcome, Trainer
+from spectral_mlflow.training.sampling import export_at_end
 from spectral_mlflow.training.signals import StopSignals
+from spectral_mlflow.training.speed import Speed, matmul_rate
 from spectral_mlflow.training.state import TrainState
 
 # A continued run may be longer, and may be watched differently. Anything else would be another run.
@@ -46,10 +50,16 @@ class Finished:
 
 def dry(config: ExperimentConfig) -> ExperimentConfig:
     """Ten steps in which everything happens that happens in a long run."""
+    training = config.training
     return replace(
         config,
         name=f"{config.name}-dry",
-        training=replace(config.training, steps=10, warmup_steps=min(config.training.warmup_steps, 5)),
+        training=replace(
+            training,
+            steps=10,
+            warmup_steps=min(training.warmup_steps, 5),
+            block_warmup_steps=min(training.block_warmup_steps, 5),
+        ),
         monitoring=replace(
             config.monitoring, log_interval=1, eval_interval=5, checkpoint_interval=5, viz_interval=5, sample_tokens=50
         ),
@@ -67,13 +77,15 @@ def start(
         UserError: corpus, device, sizes or directory cannot be used.
     """
     check_writable(str(home() / config.monitoring.experiments_dir))
-    device = devices.choose(config.runtime)
+    machine = devices.choose(config.runtime)
     dataset = datasets.prepare(config.dataset, config.model.block_size)
     config = replace(config, dataset=replace(config.dataset, name=dataset.info()["name"]))
-    state = _new_state(config, dataset, device)
+    if config.training.auto_batch_size:
+        config = _with_largest_batch(config, dataset, machine)
+    state = _new_state(config, dataset, machine)
     tracker = ExperimentTracker(config, tracking_uri=tracking_uri, tags=tags)
     dataset.tokenizer.save(tracker.run_dir / "tokenizer.json")
-    return _train(config, dataset, state, tracker)
+    return _train(config, dataset, state, tracker, machine)
 
 
 def resume(run_dir: Path, overrides: Mapping[str, str], *, tracking_uri: str | None = None) -> Finished:
@@ -89,19 +101,19 @@ def resume(run_dir: Path, overrides: Mapping[str, str], *, tracking_uri: str | N
     """
     written = ConfigTracker(str(run_dir)).load_config()
     config = _changed(_as_last_continued(run_dir, written["config"]), overrides)
-    device = devices.choose(config.runtime)
+    machine = devices.choose(config.runtime)
     dataset = datasets.prepare(config.dataset, config.model.block_size)
     _same_corpus(written["dataset"], dataset)
-    state = _new_state(config, dataset, device)
+    state = _new_state(config, dataset, machine)
     tracker = ExperimentTracker(config, run_dir=run_dir, tracking_uri=tracking_uri)
     try:
         checkpoint = _newest_checkpoint(tracker, config.training.steps)
     except UserError:
         tracker.close()
         raise
-    _warn_of_threads(tracker, checkpoint)
+    _warn_of_another_machine(tracker, checkpoint, written["hardware"], machine)
     state.restore(checkpoint)
-    return _train(config, dataset, state, tracker)
+    return _train(config, dataset, state, tracker, machine)
 
 
 def _newest_checkpoint(tracker: ExperimentTracker, steps: int) -> dict[str, Any]:
@@ -151,28 +163,46 @@ def _same_corpus(written: Mapping[str, Any], dataset: Dataset) -> None:
         )
 
 
-def _warn_of_threads(tracker: ExperimentTracker, checkpoint: Mapping[str, Any]) -> None:
-    then, now = checkpoint["state"]["threads"], torch.get_num_threads()
-    if then != now:
-        message = f"the run used {then} CPU threads, now {now}"
-        advice = f"sums are rounded differently then; runtime.threads={then} repeats them to the last bit"
-        tracker.alert(checkpoint["step"], "warning", "resume", message, advice)
+def _warn_of_another_machine(
+    tracker: ExperimentTracker, checkpoint: Mapping[str, Any], written: Mapping[str, Any], machine: Machine
+) -> None:
+    """Alert where device, precision or number of threads are not those that the run has had."""
+    now = machine.facts()
+    for name in ("device", "precision", "threads"):
+        then = checkpoint["state"]["threads"] if name == "threads" else written.get(name, now[name])
+        if then != now[name]:
+            message = f"the run used {name}={then}, now {now[name]}"
+            advice = f"sums are rounded differently then; runtime.{name}={then} repeats them to the last bit"
+            tracker.alert(checkpoint["step"], "warning", "resume", message, advice)
 
 
-def _new_state(config: ExperimentConfig, dataset: Dataset, device: torch.device) -> TrainState:
+def _with_largest_batch(config: ExperimentConfig, dataset: Dataset, machine: Machine) -> ExperimentConfig:
+    with Progress(config.training.steps) as progress:
+        progress.note("looking for the largest batch that fits")
+        found = batch_size.largest(config, dataset, _new_state(config, dataset, machine), machine)
+        progress.note(f"training.batch_size={found} is the largest that fits")
+    return replace(config, training=replace(config.training, batch_size=found))
+
+
+def _new_state(config: ExperimentConfig, dataset: Dataset, machine: Machine) -> TrainState:
     vocab_size = dataset.tokenizer.vocab_size
     torch.manual_seed(config.training.seed)  # Dropout draws from the global generator.
-    model = gpt.build(config.model, vocab_size, config.training.seed).to(device)
-    loss = build_loss(config.training, vocab_size).to(device)
-    return TrainState(model, build_optimizer(model, config.training), loss)
+    model = gpt.build(config.model, vocab_size, config.training.seed).to(machine.device)
+    model.activation_checkpointing = config.runtime.activation_checkpointing
+    loss = build_loss(config.training, vocab_size).to(machine.device)
+    return TrainState(model, build_optimizer(model, config.training), loss, machine.scaler())
 
 
-def _train(config: ExperimentConfig, dataset: Dataset, state: TrainState, tracker: ExperimentTracker) -> Finished:
+def _train(
+    config: ExperimentConfig, dataset: Dataset, state: TrainState, tracker: ExperimentTracker, machine: Machine
+) -> Finished:
     try:
-        tracker.start_experiment(state.model, dataset.info())
+        speed = Speed(state.model.flops_per_token(), matmul_rate(machine.device, machine.precision))
+        tracker.start_experiment(state.model, dataset.info(), machine.facts())
         tracker.add_artifact(tracker.run_dir / "tokenizer.json", "tokenizer")
         with StopSignals() as signals, Progress(config.training.steps, start_step=state.step) as progress:
-            trainer = Trainer(config, dataset, state, tracker, progress)
+            _tell(config, machine, state.step, tracker, progress)
+            trainer = Trainer(config, Learner(config, dataset, state, machine, speed), tracker, progress)
             outcome = trainer.run(signals)
     except BaseException as failure:
         stopped = isinstance(failure, KeyboardInterrupt)
@@ -184,7 +214,20 @@ def _train(config: ExperimentConfig, dataset: Dataset, state: TrainState, tracke
         results,
         status=outcome.status,
     )
+    export_at_end(tracker, state.step)
     tracker.end_experiment(outcome.status, outcome.reason, step=state.step)
     complete = tracker.wait_for_stores(seconds=60)
     tracker.close()
     return Finished(tracker.run_dir, outcome, results, tracker.last_sample(), tracker.store_state(), complete)
+
+
+def _tell(
+    config: ExperimentConfig, machine: Machine, step: int, tracker: ExperimentTracker, progress: Progress
+) -> None:
+    """What a person should know before the first step."""
+    tracker.log.entry("INFO", "machine", "Machine", {name: str(value) for name, value in machine.facts().items()})
+    if config.training.auto_batch_size:
+        tracker.log.entry("INFO", "machine", f"batch size {config.training.batch_size}, the largest that fits")
+    if machine.warning:
+        progress.note(machine.warning)
+        tracker.alert(step, "warning", "precision", machine.warning, "runtime.precision=auto takes what is fast here")

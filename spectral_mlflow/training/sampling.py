@@ -1,71 +1,87 @@
-"""Text from the best checkpoint of a run."""
+"""The best model of a run: to write text with, and as a folder of its own."""
 
 from __future__ import annotations
 
+import dataclasses
+import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import torch
-
+from spectral_mlflow.config import ModelConfig
 from spectral_mlflow.data import tokenizers
 from spectral_mlflow.errors import UserError
-from spectral_mlflow.models.generation import generate
+from spectral_mlflow.model_folder import FOLDER, ModelFacts
 from spectral_mlflow.models.gpt import GPT
 from spectral_mlflow.monitoring.checkpoints import CheckpointManager
 from spectral_mlflow.monitoring.configs import ConfigTracker
+from spectral_mlflow.monitoring.tracker import ExperimentTracker
 from spectral_mlflow.settings import parse
+from spectral_mlflow.text_model import TextModel
 
 
-def sample(
-    run_dir: Path,
-    prompt: str,
-    num_tokens: int,
-    *,
-    temperature: float = 0.8,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    seed: int = 0,
-) -> str:
-    """The prompt and what the model of a run writes behind it.
-
-    Args:
-        run_dir: the run; its best checkpoint is used, or the newest where none was evaluated.
-        prompt: beginning of the text; at least one token.
-        num_tokens: how many tokens to add.
-        temperature: 0 takes the likeliest token each time.
-        top_k: choose among the k likeliest tokens only.
-        top_p: choose among the likeliest tokens that have this probability together.
-        seed: same seed, same text.
-
-    Raises:
-        UserError: no whole checkpoint, a seed out of range, an empty prompt, or characters the model does not know.
-    """
-    if not 0 <= seed < 2**63:
-        raise UserError(f"--seed: given {seed}; allowed: 0 to {2**63 - 1}")
-    tokenizer = tokenizers.load(run_dir / "tokenizer.json")
-    tokens = torch.from_numpy(tokenizer.encode(prompt))
-    if not len(tokens):
-        raise UserError("--prompt: given nothing; allowed: at least one character")
-    model = load_model(run_dir, tokenizer.vocab_size)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        generated = generate(
-            model, tokens, num_tokens, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator
-        )
-    return tokenizer.decode(generated.tolist())
-
-
-def load_model(run_dir: Path, vocab_size: int) -> GPT:
-    """The best model of a run, in evaluation mode on the CPU.
+def best(run_dir: Path) -> TextModel:
+    """The model of the best checkpoint of a run, or of the newest one where none was evaluated; on the CPU.
 
     Raises:
         UserError: the run has no whole checkpoint.
     """
-    config = parse(ConfigTracker(str(run_dir)).load_config()["config"])
+    return _text_model(run_dir, _settings(run_dir), _best_checkpoint(run_dir))
+
+
+def export(run_dir: Path) -> Path:
+    """Write the best model of a run into its folder ``model``. The same checkpoint gives the same files.
+
+    Raises:
+        UserError: the run has no whole checkpoint.
+        OSError: the disk refuses.
+    """
+    settings, checkpoint = _settings(run_dir), _best_checkpoint(run_dir)
+    text_model = _text_model(run_dir, settings, checkpoint)
+    val_loss = checkpoint.get("metrics", {}).get("val_loss", math.nan)
+    facts = ModelFacts(
+        model=dataclasses.asdict(settings),
+        vocab_size=text_model.tokenizer.vocab_size,
+        run=run_dir.name,
+        step=checkpoint["step"],
+        val_loss=val_loss if math.isfinite(val_loss) else None,
+        commit=checkpoint["git_hash"],
+    )
+    text_model.save(run_dir / FOLDER, facts)
+    return run_dir / FOLDER
+
+
+def export_at_end(tracker: ExperimentTracker, step: int) -> None:
+    """Export the best model of a run that ends; what prevents it is an alert, and the run ends as it would have.
+
+    Args:
+        tracker: of the run.
+        step: the last one.
+    """
+    try:
+        folder = export(tracker.run_dir)
+    except (OSError, UserError) as failure:
+        advice = f"spectral register {tracker.experiment_id} tries again"
+        tracker.alert(step, "warning", "model", f"the best model is not exported: {failure}", advice)
+    else:
+        tracker.event("model", path=folder.name, step=step)
+
+
+def _settings(run_dir: Path) -> ModelConfig:
+    return parse(ConfigTracker(str(run_dir)).load_config()["config"]).model
+
+
+def _best_checkpoint(run_dir: Path) -> dict[str, Any]:
     checkpoints = CheckpointManager(str(run_dir))
-    best = checkpoints.best_path()
-    checkpoint = checkpoints.load_checkpoint(best) if best else checkpoints.load_latest_checkpoint()
+    path = checkpoints.best_path()
+    checkpoint = checkpoints.load_checkpoint(path) if path else checkpoints.load_latest_checkpoint()
     if checkpoint is None:
         raise UserError(f"{run_dir} has no whole checkpoint yet; wait for the first one")
-    model = GPT(config.model, vocab_size)
+    return checkpoint
+
+
+def _text_model(run_dir: Path, settings: ModelConfig, checkpoint: Mapping[str, Any]) -> TextModel:
+    tokenizer = tokenizers.load(run_dir / "tokenizer.json")
+    model = GPT(settings, tokenizer.vocab_size)
     model.load_state_dict(checkpoint["model_state_dict"])
-    return model.eval()
+    return TextModel(model.eval(), tokenizer)

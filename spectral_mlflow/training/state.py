@@ -11,6 +11,8 @@ import torch
 
 from spectral_mlflow.models.gpt import GPT
 
+KERNELS = ("fused", "foreach")  # Of what an optimizer remembers, what the device decides.
+
 
 @dataclass
 class TrainState:
@@ -23,6 +25,7 @@ class TrainState:
     model: GPT
     optimizer: torch.optim.Optimizer
     loss: torch.nn.Module
+    scaler: torch.amp.GradScaler = field(default_factory=lambda: torch.amp.GradScaler("cpu", enabled=False))
     step: int = 0
     best_val_loss: float = float("inf")
     best_step: int = 0
@@ -41,6 +44,7 @@ class TrainState:
         return {
             "counters": {name: getattr(self, name) for name in self.COUNTERS},
             "loss_state_dict": self.loss.state_dict(),
+            "scaler": self.scaler.state_dict(),
             "random": _random_state(),
             "threads": torch.get_num_threads(),
         }
@@ -48,13 +52,24 @@ class TrainState:
     def restore(self, checkpoint: dict[str, Any]) -> None:
         """Continue from a checkpoint; the random generators last, since nothing may draw afterwards."""
         self.model.load_state_dict(checkpoint["model_state_dict"])
-        self.optimizer.load_state_dict(checkpoint["optimizer_state_dict"])
+        self.optimizer.load_state_dict(_as_here(checkpoint["optimizer_state_dict"], self.optimizer))
+        if scaler := checkpoint["state"].get("scaler"):  # Empty but in float16, and from a time before it.
+            self.scaler.load_state_dict(scaler)
         self.loss.load_state_dict(checkpoint["state"]["loss_state_dict"])
         self.step = checkpoint["step"]
         self.loss_history = list(checkpoint["loss_history"])
         for name, value in checkpoint["state"]["counters"].items():
             setattr(self, name, value)
         _restore_random_state(checkpoint["state"]["random"])
+
+
+def _as_here(saved: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """The state of an optimizer for the kernels that this device has, whichever the run used before."""
+    groups = [
+        {name: here[name] if name in KERNELS and name in here else value for name, value in old.items()}
+        for old, here in zip(saved["param_groups"], optimizer.param_groups, strict=True)
+    ]
+    return {**saved, "param_groups": groups}
 
 
 def _random_state() -> dict[str, Any]:
@@ -65,6 +80,8 @@ def _random_state() -> dict[str, Any]:
     }
     if torch.cuda.is_available():
         state["cuda"] = torch.cuda.get_rng_state_all()
+    if torch.backends.mps.is_available():
+        state["mps"] = torch.mps.get_rng_state()
     return state
 
 
@@ -76,3 +93,5 @@ def _restore_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["cuda"])
+    if "mps" in state and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(state["mps"])

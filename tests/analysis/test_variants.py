@@ -106,6 +106,19 @@ def test_unequal_terms_are_refused(store: TrackingStore, setting: str, value: st
     assert f"wave {value}" in refusal.reason
 
 
+def test_an_automatic_batch_size_is_refused(store: TrackingStore) -> None:
+    """A batch that followed the free memory of a machine is no fair term, even where both happen to be equal."""
+    for model in ("wave", "standard"):
+        store.train(model, 0, falling(2.4), settings={"training.auto_batch_size": "true"})
+    standard, wave = variants(load_runs(store.uri))
+    result = compare(wave, standard)
+    assert isinstance(result, Refusal)
+    assert result.reason == "; ".join(
+        f"training.auto_batch_size is on ({model}); run it again with training.batch_size"
+        for model in ("wave", "standard")
+    )
+
+
 def test_another_text_is_refused(store: TrackingStore) -> None:
     """Datasets are told apart by their hash, not by their name; a hash that is missing is no match."""
     store.train("wave", 0, falling(2.4), facts={"dataset.sha256": "ab" * 32})

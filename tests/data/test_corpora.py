@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ import pytest
 
 from spectral_mlflow.config import DatasetConfig
 from spectral_mlflow.data import corpora
+from spectral_mlflow.data.documents import Source
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.provenance import sha256
 from spectral_mlflow.settings import all_settings
@@ -104,6 +104,11 @@ def put(folder: Path, content: bytes = CONTENT) -> Path:
     return path
 
 
+def text(source: Source) -> str:
+    """All that a source has."""
+    return "".join(piece.text for piece in source.read())
+
+
 def test_every_corpus_can_be_asked_for() -> None:
     """The names that the settings allow are those of the registry, and auto."""
     allowed = next(setting.allowed for setting in all_settings() if setting.name == "dataset.name")
@@ -113,22 +118,22 @@ def test_every_corpus_can_be_asked_for() -> None:
 @pytest.mark.usefixtures("tinyshakespeare")
 def test_tinyshakespeare_is_the_known_file() -> None:
     """1,115,394 bytes from the folder of SPECTRAL_DATA_DIR, with the expected hash."""
-    corpus = corpora.load(NAMED)
-    assert len(corpus.text.encode()) == 1_115_394
-    assert corpus.sha256 == "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+    corpus = corpora.find(NAMED)
+    assert len(text(corpus).encode()) == corpus.size == 1_115_394
+    assert sha256(text(corpus).encode()) == "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
     assert (corpus.name, corpus.files) == ("tinyshakespeare", 1)
-    assert corpus.source.startswith("https://raw.githubusercontent.com/karpathy/char-rnn/")
+    assert corpus.origin(None).startswith("https://raw.githubusercontent.com/karpathy/char-rnn/")
 
 
 def test_a_download_is_kept(server: Server, home: Home, cache: Path, refused: str) -> None:
     """The first load asks the server, the second needs none; every byte arrives as it was sent."""
     home.move(server.url)
-    first = corpora.load(NAMED)
-    assert first.text.encode() == CONTENT
-    assert first.source == server.url
+    first = corpora.find(NAMED)
+    assert text(first).encode() == CONTENT
+    assert first.origin(None) == server.url
     assert [path.name for path in cache.iterdir()] == ["tinyshakespeare.txt"]
     home.move(refused)
-    assert corpora.load(NAMED).text == first.text
+    assert text(corpora.find(NAMED)) == text(first)
     assert server.requests == 1
 
 
@@ -140,10 +145,10 @@ def test_the_cache_comes_before_the_data_folder_and_that_before_the_network(
     put(tmp_path / "data")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SPECTRAL_DATA_DIR", "data")
-    assert corpora.load(NAMED).text.encode() == CONTENT
+    assert text(corpora.find(NAMED)).encode() == CONTENT
     put(cache)
     put(tmp_path / "data", b"damaged, but never looked at")
-    assert corpora.load(NAMED).text.encode() == CONTENT
+    assert text(corpora.find(NAMED)).encode() == CONTENT
     assert server.requests == 0
 
 
@@ -153,7 +158,7 @@ def test_a_damaged_cache_is_named_and_mended(
     """A file with another hash is warned of, not used, and replaced by what is downloaded."""
     home.move(server.url)
     damaged = put(cache, CONTENT[:-1])
-    assert corpora.load(NAMED).text.encode() == CONTENT
+    assert text(corpora.find(NAMED)).encode() == CONTENT
     assert f"{damaged} is damaged" in caplog.text
     assert damaged.read_bytes() == CONTENT
 
@@ -166,7 +171,7 @@ def test_a_damaged_file_alone_is_refused(
     damaged = put(tmp_path / "data", b"damaged")
     monkeypatch.setenv("SPECTRAL_DATA_DIR", str(tmp_path / "data"))
     with pytest.raises(UserError) as failure:
-        corpora.load(NAMED)
+        corpora.find(NAMED)
     message = str(failure.value)
     assert f"{damaged} is damaged: sha256 {sha256(b'damaged')}, expected {sha256(CONTENT)}" in message
     assert "Connection refused" in message
@@ -179,7 +184,7 @@ def test_a_download_with_another_hash_is_refused_and_not_kept(server: Server, ho
     home.move(server.url)
     server.content = b"<html>Please log in</html>"
     with pytest.raises(UserError, match="download: something else came, sha256"):
-        corpora.load(NAMED)
+        corpora.find(NAMED)
     assert not cache.exists()
 
 
@@ -188,7 +193,7 @@ def test_a_download_that_is_broken_off_is_refused(home: Home, server: Server, ca
     home.move(server.url)
     server.content = CONTENT[:10]
     with pytest.raises(UserError, match="something else came"):
-        corpora.load(NAMED)
+        corpora.find(NAMED)
     assert not cache.exists()
 
 
@@ -196,7 +201,7 @@ def test_a_missing_page_is_named(server: Server, home: Home) -> None:
     """The HTTP status is part of the reason."""
     home.move(server.url.replace("input", "moved"))
     with pytest.raises(UserError, match="download: HTTP status 404"):
-        corpora.load(NAMED)
+        corpora.find(NAMED)
 
 
 def test_a_server_that_drips_is_left_within_the_time(
@@ -207,7 +212,7 @@ def test_a_server_that_drips_is_left_within_the_time(
     home.move(server.url)
     server.drip = True
     with pytest.raises(UserError, match=r"not there within 0.2 s"):
-        corpora.load(NAMED)
+        corpora.find(NAMED)
 
 
 def test_a_download_is_used_where_it_cannot_be_kept(
@@ -217,7 +222,7 @@ def test_a_download_is_used_where_it_cannot_be_kept(
     home.move(server.url)
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert corpora.load(NAMED).text.encode() == CONTENT
+    assert text(corpora.find(NAMED)).encode() == CONTENT
     assert "was downloaded but not kept" in caplog.text
 
 
@@ -225,14 +230,14 @@ def test_auto_takes_tinyshakespeare_where_it_can(cache: Path, home: Home, refuse
     """The name of the corpus says which one it has become."""
     home.move(refused)
     put(cache)
-    assert corpora.load(DatasetConfig()).name == "tinyshakespeare"
+    assert corpora.find(DatasetConfig()).name == "tinyshakespeare"
 
 
 def test_auto_falls_back_with_one_plain_line(home: Home, refused: str, caplog: pytest.LogCaptureFixture) -> None:
     """Without cache, folder and network auto is python-docs, and the log says so and why."""
     home.move(refused)
     with caplog.at_level(logging.WARNING, logger="spectral_mlflow.data"):
-        corpus = corpora.load(DatasetConfig())
+        corpus = corpora.find(DatasetConfig())
     assert corpus.name == "python-docs"
     [record] = caplog.records
     assert record.getMessage().startswith("dataset auto: taking python-docs instead, because dataset tinyshakespeare")
@@ -243,108 +248,22 @@ def test_a_corpus_asked_for_by_name_never_falls_back(home: Home, refused: str) -
     """Where tinyshakespeare is named it is that or an error."""
     home.move(refused)
     with pytest.raises(UserError, match="dataset tinyshakespeare is not to be had"):
-        corpora.load(NAMED)
+        corpora.find(NAMED)
 
 
 def test_python_docs_is_part_of_python() -> None:
     """A quarter of a megabyte or more of the language reference, the same each time."""
-    corpus = corpora.load(DatasetConfig(name="python-docs"))
-    assert len(corpus.text) > 250_000
-    assert 'The "assert" statement' in corpus.text
-    assert corpus == corpora.load(DatasetConfig(name="python-docs"))
-    assert corpus.sha256 == sha256(corpus.text.encode())
-    assert (corpus.source, corpus.files) == ("pydoc_data.topics", 1)
+    corpus = corpora.find(DatasetConfig(name="python-docs"))
+    content = text(corpus)
+    assert len(content) > 250_000
+    assert 'The "assert" statement' in content
+    assert content == text(corpora.find(DatasetConfig(name="python-docs")))
+    assert (corpus.origin(None), corpus.files) == ("pydoc_data.topics", 1)
     assert "Python Software Foundation" in corpus.licence
 
 
 def test_python_docs_has_each_paragraph_once() -> None:
     """Nothing that is held out is there a second time to be trained on."""
-    paragraphs = corpora.load(DatasetConfig(name="python-docs")).text.split("\n\n")
+    paragraphs = text(corpora.find(DatasetConfig(name="python-docs"))).split("\n\n")
     assert len(paragraphs) > 1000
     assert len(set(paragraphs)) == len(paragraphs)
-
-
-def test_text_reads_one_file_to_the_letter(tmp_path: Path) -> None:
-    """Any name will do; line ends stay, and the hash is that of the file."""
-    path = tmp_path / "poem.text"
-    path.write_bytes(CONTENT)
-    corpus = corpora.load(DatasetConfig(path=str(path)))
-    assert corpus.text.encode() == CONTENT
-    assert (corpus.name, corpus.sha256, corpus.source, corpus.files) == ("text", sha256(CONTENT), str(path), 1)
-
-
-def test_text_reads_a_folder_in_the_order_of_its_paths(tmp_path: Path) -> None:
-    """All .txt and .md files at any depth, joined by a line end; nothing else."""
-    for name in ("b.txt", "a/z.md", "a/deep/y.TXT", "a.md", "c.py", "notes"):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(name)
-    (tmp_path / "folder.txt").mkdir()
-    corpus = corpora.load(DatasetConfig(path=str(tmp_path)))
-    assert corpus.text == "a/deep/y.TXT\na/z.md\na.md\nb.txt"
-    assert corpus.files == 4
-
-
-def _nothing(_: Path) -> None:
-    """Leave the place empty."""
-
-
-UNUSABLE = {
-    "missing": (_nothing, "No such file or directory"),
-    "empty file": (Path.touch, "is empty"),
-    "empty folder": (Path.mkdir, r"no file in .* ends in .txt or .md"),
-    "latin-1": (lambda path: path.write_bytes(b"caf\xe9"), r"not UTF-8 \(byte 3 is 0xe9\)"),
-    "pipe": (os.mkfifo, "neither a file nor a folder"),
-    "loop": (lambda path: path.symlink_to(path), "Too many levels of symbolic links"),
-}
-
-
-@pytest.mark.parametrize("case", UNUSABLE)
-def test_an_unusable_text_is_refused(case: str, tmp_path: Path) -> None:
-    """The error names the setting, the path and what is wrong, in one line."""
-    make, reason = UNUSABLE[case]
-    path = tmp_path / "given"
-    make(path)
-    with pytest.raises(UserError, match=reason) as failure:
-        corpora.load(DatasetConfig(path=str(path)))
-    message = str(failure.value)
-    assert message.startswith("dataset.path: ")
-    assert str(path) in message
-    assert "\n" not in message
-
-
-def test_a_damaged_file_in_a_folder_is_named(tmp_path: Path) -> None:
-    """Among many files the error says which one is not UTF-8."""
-    (tmp_path / "good.txt").write_text("good")
-    (tmp_path / "bad.txt").write_bytes(b"\xff")
-    with pytest.raises(UserError, match=r"bad.txt is not UTF-8"):
-        corpora.load(DatasetConfig(path=str(tmp_path)))
-
-
-@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file that even root cannot read from")
-def test_an_unreadable_text_is_refused() -> None:
-    """An error of the disk comes out as one line with the path."""
-    with pytest.raises(UserError, match="cannot read /proc/self/mem: "):
-        corpora.load(DatasetConfig(path="/proc/self/mem"))
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_an_unreadable_folder_is_refused(tmp_path: Path) -> None:
-    """A folder that may not be listed is not left out in silence."""
-    (tmp_path / "a.txt").write_text("readable")
-    (tmp_path / "locked").mkdir(mode=0)
-    with pytest.raises(UserError, match=r"cannot read .*locked: Permission denied"):
-        corpora.load(DatasetConfig(path=str(tmp_path)))
-
-
-def test_what_a_model_has_written_is_not_read(tmp_path: Path) -> None:
-    """Run directories and hidden folders inside a folder of texts are passed over."""
-    for name in (
-        "book.txt",
-        "experiments/run/samples/sample.txt",
-        ".cache/page.md",
-        "experiments/run/logs/events.jsonl",
-    ):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(name)
-    assert corpora.load(DatasetConfig(name="text", path=str(tmp_path))).text == "book.txt"

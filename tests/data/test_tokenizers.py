@@ -130,6 +130,32 @@ def test_byte_pairs_are_readable_by_the_library(pairs: Tokenizer, tmp_path: Path
 
 
 @CONFIGS
+def test_documents_can_be_separated(config: DatasetConfig, tmp_path: Path) -> None:
+    """The token between documents is in the vocabulary, survives the file, and no text has it by accident."""
+    tokenizer = tokenizers.train(config, "wave<|endoftext|>\n", None, separated=True)
+    tokenizer.save(tmp_path / "tokenizer.json")
+    for one in (tokenizer, tokenizers.load(tmp_path / "tokenizer.json")):
+        separator = one.separator
+        assert separator is not None
+        assert one.decode([separator]) == {"char": "\n", "bpe": "<|endoftext|>"}[one.kind]
+        ids = one.encode("wave<|endoftext|>wave").tolist()
+        assert separator not in ids
+        assert one.decode(ids) == "wave<|endoftext|>wave"
+
+
+def test_a_single_text_needs_no_end_of_text(pairs: Tokenizer) -> None:
+    """Its byte pairs are as they would be without documents."""
+    assert pairs.separator is None
+    assert tokenizers.train(CHAR, "wave", "").separator is None
+
+
+def test_characters_of_a_part_leave_room_for_others() -> None:
+    """Where the rest is not known, U+FFFD stands for whatever may come."""
+    tokenizer = tokenizers.train(CHAR, "wave", None)
+    assert tokenizer.decode(tokenizer.encode("wave 🌊")) == "wave\ufffd\ufffd"
+
+
+@CONFIGS
 def test_nothing_is_learned_from_the_rest(config: DatasetConfig, tmp_path: Path) -> None:
     """Two different rests without new characters give the same tokenizer."""
     tokenizers.train(config, TEXT, "wave wave").save(tmp_path / "one")

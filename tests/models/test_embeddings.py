@@ -84,7 +84,7 @@ def test_frequencies_are_known_modulo_one(f: int, vocab_size: int, batch: int, l
 def test_starts_at_the_scale_of_a_gpt_embedding() -> None:
     """Wave and lookup features each have a standard deviation of 0.02, and phase speeds span half a turn in T to pi."""
     torch.manual_seed(0)
-    config = ModelConfig(d_model=64, block_size=32)
+    config = ModelConfig(d_model=64, block_size=32, packet_spread=1.0)
     embedding = WaveEmbedding(config, 500)
     tokens = torch.arange(500)[:, None].expand(500, 32)
     with torch.no_grad():
@@ -100,6 +100,21 @@ def test_starts_at_the_scale_of_a_gpt_embedding() -> None:
     assert embedding.frequencies.min() >= 0
     assert embedding.frequencies.max() < 1
     assert embedding.phases.max() > 6
+
+
+@given(spread=st.floats(0, 1), decay=st.floats(0, 3), speed=st.floats(0.01, math.pi))
+def test_starts_as_configured(spread: float, decay: float, speed: float) -> None:
+    """Tokens' waves start within the spread of each other, harmonics fall as told, the fastest wave has its speed."""
+    embedding = WaveEmbedding(
+        ModelConfig(
+            d_model=8, num_heads=1, block_size=4, packet_spread=spread, harmonic_decay=decay, max_phase_speed=speed
+        ),
+        50,
+    )
+    assert 0 <= embedding.frequencies.min() <= embedding.frequencies.max() <= spread
+    assert 0 <= embedding.phases.min() <= embedding.phases.max() <= 2 * math.pi * spread * (1 + 1e-6)
+    torch.testing.assert_close(embedding.amplitudes[..., 0], 2**decay * embedding.amplitudes[..., 1])
+    assert embedding.phase_speeds.max().item() == pytest.approx(speed, rel=1e-5)
 
 
 @given(ratio=st.floats(0.001, 0.999))

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from spectral_mlflow.config import ModelConfig
 from spectral_mlflow.errors import UserError
-from spectral_mlflow.models.generation import generate
+from spectral_mlflow.models.generation import generate, stream
 from spectral_mlflow.models.gpt import GPT, build
+from spectral_mlflow.sampling import Sampling
 
 KINDS = ("standard", "wave")
 
@@ -40,8 +41,7 @@ def uncached(model: GPT, prompt: Tensor, num_tokens: int, temperature: float, ge
         if temperature == 0:
             token = int(logits.argmax())
         else:
-            logits, order = logits.sort(descending=True, stable=True)
-            token = int(order[torch.multinomial((logits / temperature).softmax(0), 1, generator=generator)])
+            token = int(torch.multinomial((logits / temperature).softmax(0), 1, generator=generator))
         tokens.append(token)
         window.append(token)
         if len(window) > model.config.block_size:
@@ -57,7 +57,9 @@ def test_cache_changes_nothing(kinds: tuple[str, str, str], temperature: float) 
     prompt = torch.tensor([1, 5, 2])
     one = generate(model, prompt, 40, temperature=temperature, generator=torch.Generator().manual_seed(3))
     other = uncached(model, prompt, 40, temperature, torch.Generator().manual_seed(3))
+    again = torch.Generator().manual_seed(3)
     assert torch.equal(one, other)
+    assert torch.equal(one, generate(model, prompt, 40, temperature=temperature, generator=again, use_cache=False))
     assert len(set(one.tolist())) > 2
 
 
@@ -84,7 +86,21 @@ def test_leaves_the_model_as_it_was() -> None:
     assert not model.training
 
 
-@pytest.mark.parametrize("narrow", [{"top_k": 1}, {"top_p": 1e-6}, {"temperature": 1e-5}], ids=str)
+def test_tokens_come_one_by_one() -> None:
+    """Whoever stops asking stops the model, which is left as it was; what was asked for is what generate gives."""
+    model = small().train()
+    prompt = torch.tensor([1, 5])
+    tokens = stream(model, prompt, Sampling(10**9), torch.Generator().manual_seed(1))
+    asked = list(itertools.islice(tokens, 12))
+    tokens.close()
+    assert model.training
+    whole = generate(model, prompt, 12, temperature=0.8, generator=torch.Generator().manual_seed(1))
+    assert asked == whole[2:].tolist()
+
+
+@pytest.mark.parametrize(
+    "narrow", [{"top_k": 1}, {"top_p": 1e-6}, {"temperature": 1e-5}, {"temperature": 1e-45}], ids=str
+)
 def test_narrowest_sampling_is_greedy(narrow: dict[str, float]) -> None:
     """Sampling among one token, or at almost no temperature, takes the most likely one."""
     model = small()
@@ -126,7 +142,7 @@ def test_restrictions_cut_the_tail() -> None:
         ({"top_k": 0}, "top_k"),
         ({"top_p": 0.0}, "top_p"),
         ({"top_p": 1.5}, "top_p"),
-        ({"num_tokens": -1}, "num_tokens"),
+        ({"num_tokens": -1}, "max_tokens"),
         ({"prompt": torch.tensor([], dtype=torch.int64)}, "at least one"),
         ({"prompt": torch.zeros(2, 2, dtype=torch.int64)}, r"shape \(2, 2\)"),
         ({"prompt": torch.tensor([1, 13])}, "token 13; allowed: 0 to 12"),

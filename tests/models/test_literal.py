@@ -39,7 +39,7 @@ def lively(kinds: tuple[str, str, str], vocab_size: int, num_waves: int | None =
             elif name.startswith("embedding"):
                 parameter += 0.2 * torch.randn(parameter.shape, generator=generator)
             else:
-                parameter.mul_(10)
+                parameter.mul_(0.2 / parameter.std())
     return model
 
 

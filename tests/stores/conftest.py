@@ -137,6 +137,30 @@ def new_run(tmp_path: Path, store: str) -> Callable[..., Written]:
     return make
 
 
+@pytest.fixture(scope="session")
+def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the real trainer, small and without a store."""
+    from spectral_mlflow.settings import build
+    from spectral_mlflow.training import runner
+
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "corpus.txt").write_text("the wave and the phase and the beat\n" * 60)
+    settings = {
+        "model.d_model": "16", "model.num_layers": "1", "model.num_heads": "2", "model.block_size": "16", "lr": "1e-2",
+        "batch_size": "4", "steps": "20", "training.warmup_steps": "2", "dataset.path": str(folder / "corpus.txt"),
+        "monitoring.experiments_dir": str(folder), "monitoring.eval_interval": "10", "monitoring.viz_interval": "100",
+        "monitoring.sample_tokens": "8", "monitoring.stores": "none", "monitoring.code_snapshot": "false",
+        "runtime.threads": "1",
+    }  # fmt: skip
+    return runner.start(build(settings)).run_dir
+
+
+@pytest.fixture
+def trained(trained_once: Path, tmp_path: Path) -> Path:
+    """A copy of that run among the experiments of the test."""
+    return Path(shutil.copytree(trained_once, tmp_path / "experiments" / trained_once.name, symlinks=True))
+
+
 @pytest.fixture
 def fast() -> Pace:
     """No waiting to speak of."""

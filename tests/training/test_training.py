@@ -16,9 +16,11 @@ from spectral_mlflow.errors import UserError
 from spectral_mlflow.models import gpt
 from spectral_mlflow.monitoring.checkpoints import CheckpointManager
 from spectral_mlflow.monitoring.tracker import REPEATABLE
+from spectral_mlflow.sampling import Sampling
 from spectral_mlflow.training import runner
+from spectral_mlflow.training.devices import Machine
 from spectral_mlflow.training.evaluation import perplexity, validation_loss
-from spectral_mlflow.training.sampling import sample
+from spectral_mlflow.training.sampling import best
 
 
 def lines(run_dir: Path) -> list[dict[str, Any]]:
@@ -186,7 +188,7 @@ def test_validation_loss_is_the_mean_over_every_target(tiny: ExperimentConfig) -
     """The batched evaluation equals one window after the other, and leaves the model's mode alone."""
     data = datasets.prepare(tiny.dataset, tiny.model.block_size)
     model = gpt.build(replace(tiny.model, dropout=0.5), data.tokenizer.vocab_size, 0).train()
-    fast = validation_loss(model, data.val, batch_size=7, device=torch.device("cpu"))
+    fast = validation_loss(model, data.val, batch_size=7, machine=Machine(torch.device("cpu")))
     assert model.training
     model.eval()
     total, block = 0.0, tiny.model.block_size
@@ -207,14 +209,15 @@ def test_perplexity_never_overflows() -> None:
 def test_sampling_from_a_run(tiny: ExperimentConfig) -> None:
     """The same seed writes the same text behind the prompt; unknown characters are a mistake."""
     run = runner.start(tiny).run_dir
-    text = sample(run, "wave ", 12, seed=3)
+    options = Sampling(max_tokens=12, seed=3)
+    text = best(run).complete("wave ", options)
     assert text.startswith("wave ")
     assert len(text) == 17
-    assert text == sample(run, "wave ", 12, seed=3)
+    assert text == best(run).complete("wave ", options)
     with pytest.raises(UserError, match="é"):
-        sample(run, "é", 3)
+        best(run).complete("é", options)
     with pytest.raises(UserError, match="at least one character"):
-        sample(run, "", 3)
+        best(run).complete("", options)
 
 
 def test_a_device_that_is_not_there(tiny: ExperimentConfig) -> None:

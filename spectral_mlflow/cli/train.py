@@ -1,0 +1,135 @@
+"""``spectral train`` and ``spectral resume``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from spectral_mlflow import config
+from spectral_mlflow.cli.parser import RUN_HELP, Commands, Parser, add_command, base
+from spectral_mlflow.cli.report import report
+from spectral_mlflow.errors import UserError
+from spectral_mlflow.monitoring import runs
+from spectral_mlflow.settings import SHORT_NAMES, all_settings, build, full_name, load
+from spectral_mlflow.stores.failures import mark_wrapper
+from spectral_mlflow.tracking_uri import absolute, check_tracking_uri, default_tracking_uri
+
+
+def add(commands: Commands) -> None:
+    """Declare the commands."""
+    _add_train(commands)
+    _add_resume(commands)
+
+
+def _add_train(commands: Commands) -> None:
+    train = add_command(
+        commands, "train", _train, "train a model",
+        epilog="examples:\n"
+        "  spectral train                                     the wave model, about three minutes on two cores\n"
+        "  spectral train --model standard --seed 1           the baseline\n"
+        "  spectral train --dataset text --dataset.path FILE  your own text\n"
+        "  spectral train --config RUN_DIR/config.json        a run again, as it was\n"
+        "short names: " + ", ".join(f"{short} = {full}" for short, full in SHORT_NAMES.items()),
+    )  # fmt: skip
+    train.add_argument("--config", metavar="FILE", help="start from the settings in the config.json of a run")
+    train.add_argument(
+        "--resume", metavar="RUN", default="", help="continue a run instead (see: spectral resume --help)"
+    )
+    train.add_argument("--dry-run", nargs="?", const="true", default="false", metavar="true|false",
+                       help="ten steps in which everything is exercised")  # fmt: skip
+    _document_settings(train)
+
+
+def _document_settings(parser: Parser) -> None:
+    """Show every setting in the help; their values are read by `_overrides`."""
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for setting in all_settings():
+        room = setting.name.rpartition(".")[0] or "run"
+        group = groups.setdefault(room, parser.add_argument_group(room))
+        default = "" if setting.default is None else f" [{_shown(setting.default)}]"
+        help_text = f"{setting.help}{default}".replace("%", "%%")
+        group.add_argument(f"--{setting.name}", dest=setting.name, metavar=setting.allowed.upper()
+                           if setting.allowed.isalpha() else setting.allowed,
+                           default=argparse.SUPPRESS, help=help_text)  # fmt: skip
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _overrides(known: argparse.Namespace, rest: Sequence[str]) -> dict[str, str]:
+    """Settings given in any spelling: those argparse knows by their dotted name, and the rest."""
+    names = {setting.name for setting in all_settings()}
+    given = {name: value for name, value in vars(known).items() if name in names}
+    remaining = list(rest)
+    while remaining:
+        option, equals, value = remaining.pop(0).partition("=")
+        if not option.startswith("--"):
+            raise UserError(f"given {option!r}; allowed: --setting value, such as --steps 100")
+        name = full_name(option)
+        if not equals:
+            if not remaining:
+                raise UserError(f"{name}: given nothing; allowed: {option} VALUE")
+            value = remaining.pop(0)
+        given[name] = value
+    return given
+
+
+def _train(known: argparse.Namespace, rest: list[str]) -> int:
+    overrides = _overrides(known, rest)
+    dry = _boolean("--dry-run", known.dry_run)
+    if known.resume and (known.config or dry):
+        raise UserError("--resume: given with --config or --dry-run; a continued run keeps its own settings")
+    if known.resume:
+        return _resume_run(known.resume, overrides)
+    base = load(Path(known.config)) if known.config else None
+    chosen = build(overrides, base)
+    tracking_uri = _tracking_uri(chosen)
+    from spectral_mlflow.training import runner
+
+    finished = runner.start(
+        runner.dry(chosen) if dry else chosen,
+        tracking_uri=tracking_uri,
+        tags={"spectral.kind": "dry-run"} if dry else {},
+    )
+    return report(finished)
+
+
+def _boolean(option: str, text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise UserError(f"{option}: given {text!r}; allowed: true or false")
+    return text.lower() == "true"
+
+
+def _tracking_uri(chosen: config.ExperimentConfig) -> str:
+    uri = chosen.monitoring.tracking_uri or default_tracking_uri()
+    check_tracking_uri(uri)
+    return absolute(uri)
+
+
+def _add_resume(commands: Commands) -> None:
+    resume = add_command(
+        commands, "resume", _resume, "continue a run from its newest checkpoint",
+        epilog="Steps, monitoring and runtime settings may be given anew; anything else would be another run.\n"
+        "examples:\n  spectral resume latest\n  spectral resume wave_20260131_120000_1a2b3c4d --steps 2000",
+    )  # fmt: skip
+    resume.add_argument("run", metavar="RUN", help=RUN_HELP)
+
+
+def _resume(known: argparse.Namespace, rest: list[str]) -> int:
+    return _resume_run(known.run, _overrides(known, rest))
+
+
+def _resume_run(name: str, overrides: dict[str, str]) -> int:
+    run_dir = runs.find_run(name, base(overrides.get("monitoring.experiments_dir")))
+    tracking_uri = overrides.get("monitoring.tracking_uri") or os.environ.get("MLFLOW_TRACKING_URI")
+    if tracking_uri:
+        check_tracking_uri(tracking_uri)
+    mark_wrapper("wrapper", **{"spectral.resumes": run_dir.name})
+    from spectral_mlflow.training import runner
+
+    return report(runner.resume(run_dir, overrides, tracking_uri=tracking_uri))
