@@ -258,7 +258,7 @@ class MonitoringConfig:
         str, Field(min_length=1, description="folder of run directories, relative to SPECTRAL_HOME")
     ] = "experiments"
     log_interval: Annotated[Positive, Field(description="between lines of metrics")] = 1
-    eval_interval: Annotated[Positive, Field(description="between evaluations of the whole validation split")] = 200
+    eval_interval: Annotated[Positive, Field(description="between evaluations on the validation split")] = 200
     checkpoint_interval: Annotated[Positive, Field(description="between checkpoints")] = 200
     keep_last_n: Annotated[Positive, Field(description="checkpoints to keep besides the best")] = 3
     viz_interval: Annotated[Positive, Field(description="between sets of plots")] = 250

@@ -26,6 +26,7 @@ MUST_MATCH = (
     "dataset.tokenizer",
     "dataset.train_split",
     "dataset.val_split",
+    "dataset.val_windows",
     "model.vocab_size",
     "model.block_size",
     "model.d_model",

@@ -30,6 +30,7 @@ def _add_train(commands: Commands) -> None:
         "  spectral train                                     the wave model, about three minutes on two cores\n"
         "  spectral train --model standard --seed 1           the baseline\n"
         "  spectral train --dataset text --dataset.path FILE  your own text\n"
+        "  spectral train --dataset fineweb-edu               streamed from the Hub (pip install -e '.[data]')\n"
         "  spectral train --config RUN_DIR/config.json        a run again, as it was\n"
         "short names: " + ", ".join(f"{short} = {full}" for short, full in SHORT_NAMES.items()),
     )  # fmt: skip

@@ -41,7 +41,7 @@ def test_buffers_of_a_step_are_used_again() -> None:
     said, with_it = faults("keep_freed_memory()")
     _, without = faults("None")
     assert said == "True"
-    assert with_it < without / 10
+    assert with_it < without / 3
 
 
 def test_respects_what_the_user_has_tuned() -> None:
