@@ -68,11 +68,12 @@ def both(label: str, overrides: Overrides) -> list[tuple[str, Overrides]]:
 
 
 STUDIES: dict[str, Study] = {
-    # One seed at a fixed number of tokens: where is each model at its best? Each row changes one default.
+    # One seed at a fixed number of tokens: where is each model at its best? Each row changes one setting of the start,
+    # the last ones two.
     "sweep": Study(
-        shared={"steps": 500, "monitoring.eval_interval": 500},
+        shared={"steps": 500, "monitoring.eval_interval": 500, "lr": 1e-3, "model.embedding_std": 0.02},
         rows=[
-            *both("defaults", {}),
+            *both("start", {}),
             *(row for lr in (5e-4, 2e-3, 4e-3) for row in both(f"lr {lr:g}", {"lr": lr})),
             *(row for gain in (0.226, 0.5, 2.0) for row in both(f"init_gain {gain:g}", {"model.init_gain": gain})),
             *((f"wave, packet_spread {s:g}", {**WAVE, "model.packet_spread": s}) for s in (0.0, 0.03, 0.3, 1.0)),
@@ -81,6 +82,8 @@ STUDIES: dict[str, Study] = {
             *((f"wave, wave_ratio {r:g}", {**WAVE, "model.wave_ratio": r}) for r in (0.2, 0.8)),
             *((f"wave, harmonic_decay {d:g}", {**WAVE, "model.harmonic_decay": d}) for d in (0.0, 2.0)),
             *((f"wave, max_phase_speed {v:g}", {**WAVE, "model.max_phase_speed": v}) for v in (0.3, 1.0)),
+            ("wave, embedding_std 0.05, lr 2e-3", {**WAVE, "model.embedding_std": 0.05, "lr": 2e-3}),
+            ("wave, embedding_std 0.1", {**WAVE, "model.embedding_std": 0.1}),
         ],
     ),
     # Both models at their best settings: is the difference larger than that between seeds?

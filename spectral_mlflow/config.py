@@ -76,8 +76,11 @@ class ModelConfig:
         ),
     ] = 1.0
     embedding_std: Annotated[
-        float, Field(gt=0, allow_inf_nan=False, description="initial deviation of the features of an embedding")
-    ] = 0.02
+        float | None,
+        Field(
+            gt=0, allow_inf_nan=False, description="initial deviation of embedded features; default: 0.02, wave 0.05"
+        ),
+    ] = None
     pure_wave: Annotated[bool, Field(description="embedding from waves alone, without lookup (r = 1)")] = False
     dropout: Annotated[float, Field(ge=0, lt=1, description="dropout on embedding and residual branches")] = 0.0
     match_parameters: Annotated[
@@ -97,7 +100,7 @@ class ModelConfig:
             feedforward=self.feedforward or self.type,
             num_waves=self.num_waves or self.usual_num_waves,
         )
-        _set(self, tau=self.tau or self.usual_tau)
+        _set(self, tau=self.tau or self.usual_tau, embedding_std=self.embedding_std or self.usual_embedding_std)
 
     @property
     def usual_num_waves(self) -> int:
@@ -108,6 +111,11 @@ class ModelConfig:
     def usual_tau(self) -> float:
         """sqrt(2 W): with a sharpness of order 1 attention could not focus."""
         return math.sqrt(2 * (self.num_waves or self.usual_num_waves))
+
+    @property
+    def usual_embedding_std(self) -> float:
+        """What each embedding learned fastest from; benchmarks/README.md has the table."""
+        return 0.05 if self.embedding == "wave" else 0.02
 
     def of_type(self, kind: Component) -> ModelConfig:
         """The same sizes with all three layers of one kind."""
@@ -134,7 +142,7 @@ class TrainingConfig:
         Field(description="length of the first windows: block_size halved some times; default: an eighth of it"),
     ] = None
     optimizer: Annotated[Literal["AdamW", "RGD"], Field(description="AdamW, or resonant gradient descent")] = "AdamW"
-    lr: Annotated[float, Field(gt=0, allow_inf_nan=False, description="peak learning rate")] = 1e-3
+    lr: Annotated[float, Field(gt=0, allow_inf_nan=False, description="peak learning rate")] = 2e-3
     min_lr_ratio: Annotated[Fraction, Field(description="last learning rate over the peak one")] = 0.1
     warmup_steps: Annotated[Count, Field(description="steps of linear warm-up, then cosine")] = 30
     weight_decay: Annotated[Rate, Field(description="on matrices of the network only")] = 0.1
@@ -213,14 +221,16 @@ class DatasetConfig:
             )
         if self.path and self.name == "auto":
             _set(self, name="text")
-        if self.name == "fineweb-edu":
-            self._fill_in(tokenizer="bpe", subset="sample-10BT", max_tokens=100_000_000, val_windows=1024)
-        else:
+        if self.name != "fineweb-edu":
             self._refuse("subset", "max_tokens")
-            self._fill_in(tokenizer="char", val_windows=0)
+        _set(self, **{name: value for name, value in self.usual.items() if getattr(self, name) is None})
 
-    def _fill_in(self, **defaults: object) -> None:
-        _set(self, **{name: value for name, value in defaults.items() if getattr(self, name) is None})
+    @property
+    def usual(self) -> dict[str, str | int]:
+        """What follows from the name, by setting, where nobody chose anything else."""
+        if self.name == "fineweb-edu":
+            return {"tokenizer": "bpe", "subset": "sample-10BT", "max_tokens": 100_000_000, "val_windows": 1024}
+        return {"tokenizer": "char", "val_windows": 0}
 
     def _refuse(self, *names: str) -> None:
         for name in names:
@@ -243,7 +253,7 @@ class RuntimeConfig:
         Field(description="of matrix products; auto: bfloat16 on an NVIDIA GPU that has it, else float32"),
     ] = "auto"
     compile: Annotated[
-        bool, Field(description="compile the model, which may take minutes before step 1; losses differ by rounding")
+        bool, Field(description="compile the model, which may take minutes before step 1; losses differ by rounding, dropout by its masks")
     ] = False
     activation_checkpointing: Annotated[
         bool, Field(description="compute activations again for the backward pass: less memory, same losses, slower")

@@ -29,6 +29,12 @@ SHORT_NAMES = {
     "device": "runtime.device",
 }
 
+# What the settings with a pattern allow, in words.
+PATTERNS = {
+    "name": "letters, digits, '_', '.' and '-', at most 80",
+    "dataset.subset": "default, sample-10BT, sample-100BT, sample-350BT, or a crawl such as CC-MAIN-2024-10",
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
@@ -113,6 +119,9 @@ def build(overrides: Mapping[str, str], base: ExperimentConfig | None = None) ->
         values["model"]["num_waves"] = None
     if base.model.tau == base.model.usual_tau:
         values["model"]["tau"] = None
+    if base.model.embedding_std == base.model.usual_embedding_std:
+        values["model"]["embedding_std"] = None
+    values["dataset"] |= {name: None for name, usual in base.dataset.usual.items() if usual == values["dataset"][name]}
     for name, text in given.items():
         put(values, name, _plain(name, text))
     return parse(values)
@@ -161,7 +170,7 @@ def _check_name(name: str) -> None:
     close = difflib.get_close_matches(name, [*known, *SHORT_NAMES], n=1, cutoff=0.5) or [
         leaves[leaf] for leaf in difflib.get_close_matches(name.rsplit(".", 1)[-1], leaves, n=1)
     ]
-    hint = f"; did you mean {close[0]}?" if close else ""
+    hint = f"; did you mean {SHORT_NAMES.get(name, close[0])}?" if close else ""
     raise UserError(f"unknown setting {name}{hint} (all settings: spectral train --help)")
 
 
@@ -172,7 +181,7 @@ def _one_line(failure: ValidationError) -> str:
         section = f"{place}." if place else ""
         return f"{section}{error['ctx']['error']}"
     if error["type"] == "string_pattern_mismatch":
-        return f"{place}: given {error['input']!r}; allowed: letters, digits, '_', '.' and '-', at most 80"
+        return f"{place}: given {error['input']!r}; allowed: {PATTERNS[place]}"
     allowed = error["msg"].removeprefix("Input should be ").removeprefix("a valid ")
     return f"{place}: given {error['input']!r}; allowed: {allowed}"
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spectral_mlflow import config
-from spectral_mlflow.config import ExperimentConfig, ModelConfig
+from spectral_mlflow.config import DatasetConfig, ExperimentConfig, ModelConfig
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.settings import SHORT_NAMES, all_settings, build, full_name, load, parse
 
@@ -54,6 +54,17 @@ def test_what_follows_from_a_setting_follows_it_again() -> None:
     assert build({"model.d_model": "64"}, build({"model.num_waves": "5"})).model.num_waves == 5
 
 
+def test_what_follows_from_the_dataset_follows_it_again() -> None:
+    """Tokenizer, size and validation windows are those of the dataset at hand, unless somebody chose others."""
+    large = build({"dataset": "fineweb-edu"})
+    assert large.dataset == DatasetConfig(name="fineweb-edu")
+    assert large.dataset.tokenizer == "bpe"
+    assert build({"dataset": "tinyshakespeare"}, large).dataset == DatasetConfig(name="tinyshakespeare")
+    chosen = build({"dataset.tokenizer": "bpe", "dataset.val_windows": "7"})
+    again = build({"dataset": "python-docs"}, chosen).dataset
+    assert (again.tokenizer, again.val_windows) == ("bpe", 7)
+
+
 @pytest.mark.parametrize("spelling", ["batch_size", "batch-size", "--batch-size", "training.batch-size"])
 def test_every_spelling_means_the_same(spelling: str) -> None:
     """Short and dotted names, dashes and underscores."""
@@ -87,6 +98,7 @@ def test_short_names_lead_to_settings(short: str) -> None:
         ({"dataset.train_split": "0.95"}, "allowed: at most 1 together"),
         ({"name": "../up"}, "name: given '../up'; allowed: letters, digits"),
         ({"dataset.path": ""}, "dataset.path: given ''"),
+        ({"dataset": "fineweb-edu", "dataset.subset": "all"}, "dataset.subset: given 'all'; allowed: default, sample"),
         ({"training": "3"}, "training: given one value; allowed: a section of settings, such as training.steps"),
     ],
 )  # fmt: skip
@@ -96,6 +108,12 @@ def test_a_mistake_is_one_line_that_teaches(given: dict[str, str], message: str)
         build(given)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_short_name_in_a_file_is_told_the_whole_one() -> None:
+    """Files have sections; a short name there is answered with the setting that it stands for."""
+    with pytest.raises(UserError, match="unknown setting lr; did you mean training.lr?"):
+        parse({"lr": 1e-3})
 
 
 @given(name=st.text(string.ascii_lowercase + "._", min_size=1, max_size=30))

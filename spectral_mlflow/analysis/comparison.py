@@ -51,6 +51,7 @@ SUBJECT = (
     *(f"model.{component}" for component in COMPONENTS),
     "model.num_waves",
     "model.tau",
+    "model.embedding_std",
     *_OF_WAVE_EMBEDDING,
     "model.match_parameters",
     "model.num_parameters",

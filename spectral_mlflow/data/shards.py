@@ -98,11 +98,9 @@ def _encode(folder: Path, source: Source, config: DatasetConfig) -> None:
 def _begun(folder: Path, source: Source, config: DatasetConfig) -> tuple[Tokenizer, State]:
     """The tokenizer, and how far an earlier process has come with it; nowhere, if what it left is damaged."""
     index = _index(folder)
-    if index and not index["complete"]:
-        state, tokenizer = State(**index["state"]), tokenizers.load(folder / "tokenizer.json")
-        if _mapped(folder, tokenizer, state):
-            _log.info("dataset %s: going on behind document %s in %s", source.name, f"{state.documents:,}", folder)
-            return tokenizer, state
+    if index and not index["complete"] and (left := _opened(folder, State(**index["state"]))):
+        _log.info("dataset %s: going on behind document %s in %s", source.name, f"{left.state.documents:,}", folder)
+        return left.tokenizer, left.state
     with closing(source.read()) as pieces:
         text = documents.sample(pieces, separated=source.separated, size=encoding.SMALL)
     _log.info("dataset %s: making its tokens in %s, once", source.name, folder)
@@ -116,12 +114,10 @@ def _finished(folder: Path) -> Encoded | None:
     index = _index(folder)
     if not index or not index["complete"]:
         return None
-    state, tokenizer = State(**index["state"]), tokenizers.load(folder / "tokenizer.json")
-    mapped = _mapped(folder, tokenizer, state)
-    if mapped is None:
+    encoded = _opened(folder, State(**index["state"]))
+    if encoded is None:
         _log.warning("%s is damaged; it is made again", folder)
-        return None
-    return Encoded(tokenizer, *mapped, state)
+    return encoded
 
 
 def _index(folder: Path) -> dict[str, Any] | None:
@@ -132,16 +128,17 @@ def _index(folder: Path) -> dict[str, Any] | None:
     return index
 
 
-def _mapped(folder: Path, tokenizer: Tokenizer, state: State) -> tuple[Tokens, Tokens] | None:
-    """Both splits; None where files are missing or too short."""
+def _opened(folder: Path, state: State) -> Encoded | None:
+    """The tokenizer and as much of both splits as the state counts; None where files are missing or damaged."""
     try:
+        tokenizer = tokenizers.load(folder / "tokenizer.json")
         train, val = (
             Tokens.mapped(_files(folder, split, getattr(state, split)), token_type(tokenizer))
             for split in ("train", "val")
         )
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, UserError):
         return None
-    return train, val
+    return Encoded(tokenizer, train, val, state)
 
 
 def _path(folder: Path, split: str, number: int) -> Path:

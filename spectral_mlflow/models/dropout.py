@@ -16,7 +16,7 @@ class Dropout(nn.Module):
     bits decide on a number, so that one draw serves four. On other devices torch's own kernel is used.
 
     Args:
-        probability: of zero, in [0, 1); on a CPU rounded to a multiple of 2^-16.
+        probability: of zero, in [0, 1); on a CPU rounded to a multiple of 2^-16 below 1.
     """
 
     def __init__(self, probability: float) -> None:
@@ -38,7 +38,7 @@ class Dropout(nn.Module):
 
 def _mask(like: Tensor, probability: float) -> Tensor:
     """Zeros and, elsewhere, the inverse of their probability; from torch's global generator."""
-    zeros = round(probability * RESOLUTION)
+    zeros = min(round(probability * RESOLUTION), RESOLUTION - 1)
     draws = torch.empty(-(-like.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
     numbers = draws.view(torch.int16)[: like.numel()].view(like.shape)
     kept = numbers >= zeros - RESOLUTION // 2

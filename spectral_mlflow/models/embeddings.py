@@ -22,9 +22,10 @@ class StandardEmbedding(nn.Module):
 
     def __init__(self, config: ModelConfig, vocab_size: int) -> None:
         super().__init__()
+        std = cast(float, config.embedding_std)  # The configuration has filled in its default.
         self.lookup = nn.Embedding(vocab_size, config.d_model)
-        self.position = nn.Parameter(torch.randn(config.block_size, config.d_model) * config.embedding_std)
-        nn.init.normal_(self.lookup.weight, std=config.embedding_std)
+        self.position = nn.Parameter(torch.randn(config.block_size, config.d_model) * std)
+        nn.init.normal_(self.lookup.weight, std=std)
 
     def forward(self, tokens: Tensor, start: int = 0) -> Tensor:
         """Embed tokens (B, T) at positions start..start+T-1 as (B, T, D)."""
@@ -72,7 +73,7 @@ class WaveEmbedding(nn.Module):
 
     def __init__(self, config: ModelConfig, vocab_size: int) -> None:
         super().__init__()
-        num_waves = cast(int, config.num_waves)  # The configuration has filled in its default.
+        num_waves, std = cast(int, config.num_waves), cast(float, config.embedding_std)  # Defaults are filled in.
         harmonics = torch.arange(1, config.num_harmonics + 1, dtype=torch.float32)
         self.register_buffer("harmonics", harmonics, persistent=False)
         self.frequencies = nn.Parameter(config.packet_spread * torch.rand(vocab_size, num_waves))
@@ -81,15 +82,13 @@ class WaveEmbedding(nn.Module):
         self.amplitudes = nn.Parameter(decaying.repeat(vocab_size, num_waves, 1))
         slowest, fastest = math.log(config.max_phase_speed / config.block_size), math.log(config.max_phase_speed)
         self.phase_speeds = nn.Parameter(torch.linspace(slowest, fastest, num_waves).exp())
-        self.projection = nn.Parameter(
-            torch.randn(num_waves, config.d_model) * config.embedding_std / math.sqrt(num_waves)
-        )
+        self.projection = nn.Parameter(torch.randn(num_waves, config.d_model) * std / math.sqrt(num_waves))
         self.ratio_logit: nn.Parameter | None = None
         self.lookup: nn.Embedding | None = None
         if not config.pure_wave:
             self.ratio_logit = nn.Parameter(torch.tensor(config.wave_ratio).logit())
             self.lookup = nn.Embedding(vocab_size, config.d_model)
-            nn.init.normal_(self.lookup.weight, std=config.embedding_std)
+            nn.init.normal_(self.lookup.weight, std=std)
 
     def forward(self, tokens: Tensor, start: int = 0) -> Tensor:
         """Embed tokens (B, T) at positions start..start+T-1 as (B, T, D)."""

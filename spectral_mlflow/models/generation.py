@@ -103,7 +103,8 @@ def _choose(logits: Tensor, options: Sampling, generator: torch.Generator | None
     if options.temperature == 0:
         return int(logits.argmax())
     logits = logits.to(generator.device if generator else "cpu", torch.float32)
-    logits = (logits - logits.max()) / options.temperature
+    coldest = torch.finfo(torch.float32).tiny  # What is less may be 0 in float32.
+    logits = (logits - logits.max()) / max(options.temperature, coldest)
     if options.top_k is not None and options.top_k < len(logits):
         values, tokens = logits.topk(options.top_k)
         logits = torch.full_like(logits, -math.inf).scatter(0, tokens, values)

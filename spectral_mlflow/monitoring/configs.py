@@ -12,6 +12,7 @@ from spectral_mlflow.errors import UserError
 from spectral_mlflow.files import replace_file
 from spectral_mlflow.monitoring.json_text import decode, encode, jsonable
 from spectral_mlflow.monitoring.redaction import redacted
+from spectral_mlflow.settings import parse
 
 # What config.json says of any model that has it, as an attribute or in its own configuration.
 ARCHITECTURE = (
@@ -72,6 +73,17 @@ class ConfigTracker:
             UserError: there is none, or it is damaged.
         """
         return _load(self.config_path)
+
+    def load_settings(self) -> ExperimentConfig:
+        """The settings that config.json says a run of this package was started with.
+
+        Raises:
+            UserError: there are none, or such as this version does not have.
+        """
+        settings = self.load_config().get("config")
+        if not isinstance(settings, dict):
+            raise UserError(f"{self.config_path} has no settings of a run; give the directory of a run")
+        return parse(settings)
 
     def save_results(
         self,

@@ -32,7 +32,7 @@ from spectral_mlflow.monitoring.redaction import redacted
 from spectral_mlflow.monitoring.runs import run_lock
 from spectral_mlflow.monitoring.structured_log import StructuredLog
 from spectral_mlflow.monitoring.visualizations import VisualizationManager
-from spectral_mlflow.settings import differences, parse
+from spectral_mlflow.settings import differences
 
 STATUSES = {"completed": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 
@@ -115,7 +115,7 @@ class ExperimentTracker:
         """Write who, what and where; then start the companion."""
         process = {"pid": os.getpid(), "host": socket.gethostname()}
         if self.resumed:
-            before = parse(self.configs.load_config()["config"])
+            before = self.configs.load_settings()
             changed = {name: new for name, (_, new) in differences(before, self.config).items()}
             self.event("resume", step=self.checkpoints_step(), settings=redacted(changed), **process)
         else:

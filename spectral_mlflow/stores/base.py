@@ -21,6 +21,9 @@ from spectral_mlflow.stores.state import StoreState
 # as dead only when its journals have been silent for so many seconds.
 FOREIGN_SILENCE = 600.0
 
+# MLflow's codes for a store or a server without a model registry, or from before LoggedModels.
+NO_MODELS = ("FEATURE_DISABLED", "ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED")
+
 GONE = "the training process is gone and left no end event"
 
 _log = logging.getLogger(__name__)

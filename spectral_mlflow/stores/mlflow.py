@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
 
 from spectral_mlflow import journal
 from spectral_mlflow.config import without_password
@@ -20,7 +21,7 @@ from spectral_mlflow.journal import Record
 from spectral_mlflow.stores import client as clients
 from spectral_mlflow.stores import facts
 from spectral_mlflow.stores.artifacts import Artifacts, Sent
-from spectral_mlflow.stores.base import Outcome, RunView, StoreError
+from spectral_mlflow.stores.base import NO_MODELS, Outcome, RunView, StoreError
 from spectral_mlflow.stores.description import describe, heading
 from spectral_mlflow.stores.models import log_best
 from spectral_mlflow.stores.points import calls
@@ -208,9 +209,18 @@ class MlflowStore:
             self._send_facts()
             try:
                 self._artifacts.finish()
-                log_best(self._client, self._run_id, self._run)
+                self._send_model()
             finally:
                 self._end(outcome)
+
+    def _send_model(self) -> None:
+        """The best model, where the store takes models; an older server has all of the run without it."""
+        try:
+            log_best(self._client, self._run_id, self._run)
+        except MlflowException as failure:
+            if failure.error_code not in NO_MODELS:
+                raise
+            _log.warning("the store takes no models: %s", clients.one_line(failure))
 
     def _end(self, outcome: Outcome) -> None:
         reason = (outcome.reason or "").strip().split("\n", 1)[0][:LONGEST_REASON]

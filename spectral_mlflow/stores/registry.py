@@ -11,7 +11,7 @@ from spectral_mlflow import model_folder
 from spectral_mlflow.config import without_password
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.model_folder import ModelFacts
-from spectral_mlflow.stores.base import RunView, StoreError
+from spectral_mlflow.stores.base import NO_MODELS, RunView, StoreError
 from spectral_mlflow.stores.state import StoreState
 from spectral_mlflow.stores.sync import sync
 from spectral_mlflow.tracking_uri import resolve
@@ -21,8 +21,6 @@ if TYPE_CHECKING:  # Two seconds, which no user's mistake needs to wait for.
     from mlflow.entities.model_registry import ModelVersion
 
 LONGEST_ALIAS, LONGEST_NAME = 255, 250
-# MLflow's codes for a store or a server without a model registry, or from before LoggedModels.
-NEVER = ("FEATURE_DISABLED", "ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED")
 
 
 @dataclass(frozen=True)
@@ -139,7 +137,7 @@ def _version(client: MlflowClient, run: RunView, run_id: str, name: str, facts: 
 def _explained(failure: StoreError, uri: str) -> UserError | StoreError:
     """A store that will never take models is the user's to change; any other failure may pass."""
     code = getattr(failure.__cause__, "error_code", None)
-    if code not in NEVER:
+    if code not in NO_MODELS:
         return failure
     reason = str(failure).partition(". ")[0].removeprefix("MlflowException: ")
     return UserError(

@@ -36,6 +36,19 @@ CONTAINERS = (
 )
 
 
+def check_device(device: torch.device) -> None:
+    """Refuse a device that does not tell its memory.
+
+    Raises:
+        UserError: it is such a device.
+    """
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(
+            f"training.auto_batch_size: given true on device {device.type}; allowed on cpu and cuda; "
+            "set training.batch_size instead"
+        )
+
+
 def largest(config: ExperimentConfig, dataset: Dataset, state: TrainState, machine: Machine) -> int:
     """Windows in the largest batch that fits beside the model, a multiple of the parts of a batch.
 
@@ -45,16 +58,11 @@ def largest(config: ExperimentConfig, dataset: Dataset, state: TrainState, machi
         config: all settings; its batch size is not looked at.
         dataset: where batches come from.
         state: is trained a few steps, and of no further use.
-        machine: where, and in which precision.
+        machine: where, on a device that `check_device` takes, and in which precision.
 
     Raises:
-        UserError: a device that does not tell its memory, or not even one window fits.
+        UserError: not even one window fits.
     """
-    if machine.device.type not in ("cpu", "cuda"):
-        raise UserError(
-            f"training.auto_batch_size: given true on device {machine.device.type}; allowed on cpu and cuda; "
-            "set training.batch_size instead"
-        )
     parts = config.training.gradient_accumulation
     most = max(1, len(dataset.train) // config.model.block_size // parts)
 

@@ -78,6 +78,8 @@ def start(
     """
     check_writable(str(home() / config.monitoring.experiments_dir))
     machine = devices.choose(config.runtime)
+    if config.training.auto_batch_size:
+        batch_size.check_device(machine.device)
     dataset = datasets.prepare(config.dataset, config.model.block_size)
     config = replace(config, dataset=replace(config.dataset, name=dataset.info()["name"]))
     if config.training.auto_batch_size:
@@ -99,8 +101,9 @@ def resume(run_dir: Path, overrides: Mapping[str, str], *, tracking_uri: str | N
     Raises:
         UserError: settings that may not change, another corpus, no whole checkpoint, nothing left to do.
     """
-    written = ConfigTracker(str(run_dir)).load_config()
-    config = _changed(_as_last_continued(run_dir, written["config"]), overrides)
+    configs = ConfigTracker(str(run_dir))
+    config = _changed(_as_last_continued(run_dir, configs.load_settings()), overrides)
+    written = configs.load_config()
     machine = devices.choose(config.runtime)
     dataset = datasets.prepare(config.dataset, config.model.block_size)
     _same_corpus(written["dataset"], dataset)
@@ -131,9 +134,9 @@ def _newest_checkpoint(tracker: ExperimentTracker, steps: int) -> dict[str, Any]
     return checkpoint
 
 
-def _as_last_continued(run_dir: Path, written: Mapping[str, Any]) -> ExperimentConfig:
+def _as_last_continued(run_dir: Path, written: ExperimentConfig) -> ExperimentConfig:
     """The settings of the run, with what earlier continuations have changed."""
-    values = parse(written).to_dict()
+    values = written.to_dict()
     for name, value in changed_settings(journal.records(run_dir / "logs" / "events.jsonl")).items():
         put(values, name, value)
     return parse(values)

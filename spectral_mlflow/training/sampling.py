@@ -16,7 +16,6 @@ from spectral_mlflow.models.gpt import GPT
 from spectral_mlflow.monitoring.checkpoints import CheckpointManager
 from spectral_mlflow.monitoring.configs import ConfigTracker
 from spectral_mlflow.monitoring.tracker import ExperimentTracker
-from spectral_mlflow.settings import parse
 from spectral_mlflow.text_model import TextModel
 
 
@@ -68,7 +67,7 @@ def export_at_end(tracker: ExperimentTracker, step: int) -> None:
 
 
 def _settings(run_dir: Path) -> ModelConfig:
-    return parse(ConfigTracker(str(run_dir)).load_config()["config"]).model
+    return ConfigTracker(str(run_dir)).load_settings().model
 
 
 def _best_checkpoint(run_dir: Path) -> dict[str, Any]:

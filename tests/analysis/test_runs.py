@@ -33,7 +33,7 @@ def test_parameters_have_the_type_of_their_setting(store: TrackingStore) -> None
     store.train("wave", 7, falling(2.4), facts={"dataset.sha256": "12" * 32})
     row = load_runs(store.uri).iloc[0]
     assert row["params.training.seed"] == 7
-    assert row["params.training.lr"] == pytest.approx(1e-3)
+    assert row["params.training.lr"] == pytest.approx(2e-3)
     assert not row["params.model.pure_wave"]
     assert row["params.dataset.sha256"] == "12" * 32
     assert row["params.dataset.path"] is pd.NA

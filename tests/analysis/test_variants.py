@@ -141,10 +141,10 @@ def test_no_common_seed_is_refused(store: TrackingStore) -> None:
 
 def test_what_else_differs_is_told(store: TrackingStore) -> None:
     """Another optimizer does not forbid the comparison, but it is named with both values."""
-    seeds(store, "wave", [2.4, 2.4], training__lr="0.002")
+    seeds(store, "wave", [2.4, 2.4], training__lr="0.003")
     seeds(store, "standard", [2.4, 2.4])
     (result,), refusals = compare_all(variants(load_runs(store.uri)))
-    assert result.also_differ == (("training.lr", 0.002, 0.001),)
+    assert result.also_differ == (("training.lr", 0.003, 0.002),)
     assert refusals == []
 
 

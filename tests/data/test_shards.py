@@ -241,6 +241,7 @@ def test_two_processes_at_once_share_the_work(write_parquet: WriteParquet, cache
 
 DAMAGES = {
     "a file is gone": lambda folder: (folder / "train-00000.bin").unlink(),
+    "the tokenizer is damaged": lambda folder: (folder / "tokenizer.json").write_text("{"),
     "a file is short": lambda folder: os.truncate(folder / "val-00000.bin", 10),
 }
 
@@ -249,7 +250,7 @@ DAMAGES = {
 def test_damaged_tokens_are_made_again(
     case: str, config: DatasetConfig, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Files that are not as long as the index says are not used."""
+    """Files that are not as long as the index says are not used, nor a tokenizer that cannot be read."""
     first = made(config)
     before = first.train[:].tolist()
     DAMAGES[case](cached(cache))

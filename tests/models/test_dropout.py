@@ -49,6 +49,11 @@ def test_follows_the_seed() -> None:
     assert not torch.equal(dropped(0), dropped(1))
 
 
+def test_almost_certain_zeros_stay_finite() -> None:
+    """A probability that rounds to 1 leaves what is kept finite."""
+    assert Dropout(0.999999)(torch.ones(100_000)).isfinite().all()
+
+
 def test_does_nothing_outside_of_training_or_with_probability_0() -> None:
     """The very same tensor, and no random number is drawn."""
     x, before = torch.randn(5), torch.get_rng_state()

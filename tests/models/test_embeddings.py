@@ -84,7 +84,7 @@ def test_frequencies_are_known_modulo_one(f: int, vocab_size: int, batch: int, l
 def test_starts_at_the_scale_of_a_gpt_embedding() -> None:
     """Wave and lookup features each have a standard deviation of 0.02, and phase speeds span half a turn in T to pi."""
     torch.manual_seed(0)
-    config = ModelConfig(d_model=64, block_size=32, packet_spread=1.0)
+    config = ModelConfig(d_model=64, block_size=32, packet_spread=1.0, embedding_std=0.02)
     embedding = WaveEmbedding(config, 500)
     tokens = torch.arange(500)[:, None].expand(500, 32)
     with torch.no_grad():

@@ -236,6 +236,10 @@ def test_missing_and_damaged_files_are_a_users_mistake(tracker: ConfigTracker) -
     tracker.config_path.write_text("{")
     with pytest.raises(UserError, match="config.json is not JSON"):
         tracker.load_config()
+    for foreign in ('{"model": {}}', '{"config": 3}'):
+        tracker.config_path.write_text(foreign)
+        with pytest.raises(UserError, match="config.json has no settings of a run"):
+            tracker.load_settings()
     tracker.results_path.write_text("[]")
     with pytest.raises(UserError, match="not a JSON object"):
         tracker.load_results()

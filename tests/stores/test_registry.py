@@ -49,6 +49,11 @@ def versions(store: str, name: str = "spectral-wave") -> list[Any]:
     return list(MlflowClient(tracking_uri=store).search_model_versions(f"name = '{name}'"))
 
 
+def refuse_models(*_: Any, **__: Any) -> None:
+    """What MLflow's client raises where the server has no such address, being of a version before LoggedModels."""
+    raise MlflowException("API request to endpoint failed with error code 404", error_code=1001)
+
+
 def improve(run_dir: Path) -> None:
     """Another best model, as a continued run would export it."""
     text_model = TextModel.load(run_dir / "model")
@@ -73,6 +78,18 @@ def test_the_companion_logs_the_best_model(trained: Path, store: str, fast: Pace
     assert run.info.status == "FINISHED"
     assert [(output.model_id, output.step) for output in run.outputs.model_outputs] == [(model.model_id, facts.step)]
     assert [point.step for point in client.get_metric_history(run.info.run_id, "val_loss")] == [10, 20]
+
+
+def test_an_older_server_has_the_run_without_its_model(
+    trained: Path, store: str, fast: Pace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where the store takes no models nothing of the run is behind, and registering says what is missing."""
+    monkeypatch.setattr(MlflowClient, "search_logged_models", refuse_models)
+    state = mirrored(trained, store, fast)
+    assert (state.error, state.closed) == (None, True)
+    assert MlflowClient(tracking_uri=store).get_run(str(state.run_id)).info.status == "FINISHED"
+    assert main(["register", str(trained), "--tracking-uri", store]) == 2
+    assert "takes no registered models" in capsys.readouterr().err
 
 
 def test_what_is_logged_is_code_and_data(

@@ -17,6 +17,14 @@ from spectral_mlflow.settings import build, load
 from spectral_mlflow.training import batch_size, runner
 
 
+def test_a_device_that_does_not_tell_its_memory_is_refused() -> None:
+    """It is told before anything is read; the others are taken."""
+    with pytest.raises(UserError, match="training.auto_batch_size: given true on device mps; allowed on cpu and cuda"):
+        batch_size.check_device(torch.device("mps"))
+    for name in ("cpu", "cuda"):
+        batch_size.check_device(torch.device(name))
+
+
 @given(
     constant=st.integers(0, 10**9),
     each=st.integers(1, 10**8),

@@ -116,7 +116,7 @@ def test_resume_refuses_what_would_be_another_run(tiny: ExperimentConfig, tmp_pa
     with pytest.raises(UserError, match=r"training.lr \(was 0.001, given 0.1\)"):
         runner.resume(run, {"training.lr": "0.1"})
     with pytest.raises(UserError, match="already done its 8 steps"):
-        runner.resume(run, {"lr": "1e-3", "monitoring.stores": "none"})
+        runner.resume(run, {"lr": "2e-3", "monitoring.stores": "none"})
     before = json.loads((run / "results.json").read_text())
     runner.resume(run, {"training.steps": "10"})
     assert [line["step"] for line in lines(run)] == list(range(1, 11))
