@@ -88,11 +88,11 @@ STUDIES: dict[str, Study] = {
     ),
     # Both models at their best settings: is the difference larger than that between seeds?
     "seeds": Study(
-        shared={"monitoring.eval_interval": 100},
+        shared={"steps": 500, "monitoring.eval_interval": 100},
         seeds=range(5),
         rows=[
-            ("standard", STANDARD),
-            ("wave", WAVE),
+            ("standard", {**STANDARD, "lr": 2e-3}),
+            ("wave", {**WAVE, "lr": 1e-3}),
         ],
     ),
     # Seconds, without a download: does all of it work here?
