@@ -253,7 +253,8 @@ class RuntimeConfig:
         Field(description="of matrix products; auto: bfloat16 on an NVIDIA GPU that has it, else float32"),
     ] = "auto"
     compile: Annotated[
-        bool, Field(description="compile the model, which may take minutes before step 1; losses differ by rounding, dropout by its masks")
+        bool,
+        Field(description="compile the model, minutes before step 1; losses differ by rounding, dropout by its masks"),
     ] = False
     activation_checkpointing: Annotated[
         bool, Field(description="compute activations again for the backward pass: less memory, same losses, slower")

@@ -233,6 +233,8 @@ def _decisive(settings: Mapping[str, Any]) -> dict[str, Any]:
         ignored.add("model.match_parameters")
     if settings.get("training.optimizer") == "AdamW":
         ignored |= {"training.rgd_strength", "training.rgd_warmup", "training.rgd_preserve_norm"}
+    if not settings.get("training.block_warmup_steps"):
+        ignored.add("training.first_block_size")
     if settings.get("training.loss") == "CE":
         ignored.add("training.qfe_lambda")
     return {name: value for name, value in settings.items() if name not in ignored}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import importlib.util
 import logging
@@ -118,7 +119,7 @@ class FineWebEdu:
     def _stream(self, datasets: Any, revision: str | None) -> Any:
         options = {"split": "train", "streaming": True}
         if self._config.path:
-            files = [str(path) for path in self._paths]
+            files = [glob.escape(str(path)) for path in self._paths]  # The library takes patterns.
             return datasets.load_dataset("parquet", data_files=files, columns=_columns(self._paths[0]), **options)
         options |= {"columns": ["id", "text"], "revision": revision}
         return datasets.load_dataset(REPOSITORY, self._config.subset, **options)

@@ -53,7 +53,7 @@ def dry(config: ExperimentConfig) -> ExperimentConfig:
     training = config.training
     return replace(
         config,
-        name=f"{config.name}-dry",
+        name=f"{str(config.name)[:76]}-dry",  # A name has at most 80 characters.
         training=replace(
             training,
             steps=10,

@@ -53,6 +53,7 @@ def test_settings_that_a_model_does_not_read_make_no_variant(store: TrackingStor
     """A standard model with another number of waves is the same standard model."""
     store.train("standard", 0, falling(2.4), settings={"model.num_waves": "8"})
     store.train("standard", 1, falling(2.4), settings={"training.rgd_strength": "0.7"})
+    store.train("standard", 2, falling(2.4), settings={"training.first_block_size": "64"})
     store.train("wave", 0, falling(2.4), settings={"model.num_waves": "8"})
     store.train("wave", 1, falling(2.4))
     found = variants(load_runs(store.uri))

@@ -43,6 +43,12 @@ def test_files_are_read_row_by_row(write_parquet: WriteParquet) -> None:
     assert pieces[-1].after["rows"] == 160
 
 
+def test_a_path_is_no_pattern(write_parquet: WriteParquet) -> None:
+    """Brackets and stars in a path mean themselves; no other file is read for it."""
+    write_parquet("pages[1]/ab.parquet", 5)
+    assert len(read(write_parquet("pages[1]/a*.parquet", 3))) == 3
+
+
 def test_reading_goes_on_behind_any_document(write_parquet: WriteParquet) -> None:
     """From each position on come the documents behind it, also into the next file; and so for another library."""
     folder = write_parquet("pages/a.parquet", 30, group=10).parent

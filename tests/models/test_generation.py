@@ -99,7 +99,9 @@ def test_tokens_come_one_by_one() -> None:
 
 
 @pytest.mark.parametrize(
-    "narrow", [{"top_k": 1}, {"top_p": 1e-6}, {"temperature": 1e-5}, {"temperature": 1e-45}, {"temperature": 1e-99}], ids=str
+    "narrow",
+    [{"top_k": 1}, {"top_p": 1e-6}, {"temperature": 1e-5}, {"temperature": 1e-45}, {"temperature": 1e-99}],
+    ids=str,
 )
 def test_narrowest_sampling_is_greedy(narrow: dict[str, float]) -> None:
     """Sampling among one token, or at almost no temperature, takes the most likely one."""

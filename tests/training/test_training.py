@@ -17,6 +17,7 @@ from spectral_mlflow.models import gpt
 from spectral_mlflow.monitoring.checkpoints import CheckpointManager
 from spectral_mlflow.monitoring.tracker import REPEATABLE
 from spectral_mlflow.sampling import Sampling
+from spectral_mlflow.settings import build
 from spectral_mlflow.training import runner
 from spectral_mlflow.training.devices import Machine
 from spectral_mlflow.training.evaluation import perplexity, validation_loss
@@ -69,6 +70,11 @@ def test_each_line_has_what_the_model_has(tiny: ExperimentConfig) -> None:
     standard = lines(runner.start(replace(tiny, model=tiny.model.of_type("standard"))).run_dir)[-1]
     assert "wave_ratio" not in standard
     assert "coherence_loss" not in standard
+
+
+def test_the_longest_name_can_run_dry() -> None:
+    """What a dry run adds to the name leaves it within what is allowed."""
+    assert runner.dry(build({"name": "a" * 80})).name == "a" * 76 + "-dry"
 
 
 def test_the_same_seed_is_the_same_run(tiny: ExperimentConfig) -> None:
