@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from spectral_mlflow.config import ModelConfig
 from spectral_mlflow.models.cache import LayerCache
 
-# Up to this context the weights of plain attention (T^2 numbers a head) cost less time than padding, and little memory.
-LONGEST_PLAIN = 256
+# Up to these contexts, where scores are as wide as values and where they are not, plain matrix products on a CPU take
+# less time than the fused kernel; they keep T^2 numbers a head, which is little memory there.
+LONGEST_PLAIN, LONGEST_PLAIN_UNEQUAL = 128, 256
 
 
 class StandardAttention(nn.Module):
@@ -92,15 +93,14 @@ class Phasors(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
         """``d/dphi [cos, sin] = [-sin, cos]``, whatever it is scaled by."""
         query, key, scale = ctx.saved_tensors
-        by_phases = torch.stack([_by_phase(*both) for both in zip((query, key), gradients, strict=True)], dim=1)
-        by_scale = (query * gradients[0]).sum((0, 2, 3)) / scale
-        return by_phases.permute(0, 3, 1, 2, 4), by_scale
-
-
-def _by_phase(features: Tensor, gradient: Tensor) -> Tensor:
-    cosine, sine = features.chunk(2, dim=-1)
-    by_cosine, by_sine = gradient.chunk(2, dim=-1)
-    return torch.addcmul(by_sine * cosine, by_cosine, sine, value=-1)
+        batch, heads, length, width = query.shape
+        by_phases = query.new_empty(2, batch, heads, length, width // 2)
+        for into, features, gradient in zip(by_phases, (query, key), gradients, strict=True):
+            cosine, sine = features.chunk(2, dim=-1)
+            by_cosine, by_sine = gradient.chunk(2, dim=-1)
+            torch.mul(by_sine, cosine, out=into).addcmul_(by_cosine, sine, value=-1)
+        by_scale = torch.linalg.vecdot(query, gradients[0]).sum((0, 2)) / scale
+        return by_phases.permute(1, 3, 0, 2, 4), by_scale
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, cache: LayerCache | None, scale: float | None = None) -> Tensor:
@@ -122,19 +122,24 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, cache: LayerCache | None,
 def _causal(query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
     """Attention of (B, heads, T, width) from the first position on, by whichever kernel is fastest.
 
-    The fused kernels want queries, keys and values of one width. Where scores are wider or narrower than values, two
-    plain matrix products are faster in a short context on a CPU; otherwise zeros fill the narrower ones up.
+    The fused kernels want queries, keys and values of one width: zeros fill the narrower ones up.
     """
     missing = query.shape[-1] - value.shape[-1]
-    if missing == 0:
-        return F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale)
     scale = query.shape[-1] ** -0.5 if scale is None else scale
-    if query.shape[2] <= LONGEST_PLAIN and query.device.type == "cpu" and value.dtype == torch.float32:
+    if _plainly(query, longest=LONGEST_PLAIN_UNEQUAL if missing else LONGEST_PLAIN):
         mixed: Tensor = PlainAttention.apply(query, key, value, scale)  # type: ignore[no-untyped-call]
         return mixed
+    if missing == 0:
+        return F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale)
     narrower, wider = (0, max(0, -missing)), (0, max(0, missing))
     filled = F.pad(query, narrower), F.pad(key, narrower), F.pad(value, wider)
     return F.scaled_dot_product_attention(*filled, is_causal=True, scale=scale)[..., : value.shape[-1]]
+
+
+def _plainly(query: Tensor, longest: int) -> bool:
+    """Whether to attend by plain matrix products, which pays for training in short contexts on a CPU."""
+    trains = torch.is_grad_enabled() and query.requires_grad and not torch.compiler.is_compiling()
+    return trains and query.device.type == "cpu" and query.dtype == torch.float32 and query.shape[2] <= longest
 
 
 class PlainAttention(torch.autograd.Function):
