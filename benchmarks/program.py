@@ -15,6 +15,7 @@ import torch
 
 from benchmarks.tables import Table, save, show
 from spectral_mlflow.errors import UserError
+from spectral_mlflow.training.allocator import keep_freed_memory
 from spectral_mlflow.provenance import hardware
 
 PACKAGES = ("torch", "transformers", "x-transformers")
@@ -69,6 +70,7 @@ def run(parser: Parser, measure: Callable[[argparse.Namespace], list[Table]], ar
     try:
         options = parser.parse_args(arguments)
         torch.set_num_threads(options.threads)
+        keep_freed_memory()  # As training does; in one process it serves every candidate.
         load = os.getloadavg()[0]
         tables = measure(options)
         facts = Facts(load_at_start=load, load_at_end=os.getloadavg()[0], toy=options.toy)
