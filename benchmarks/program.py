@@ -15,8 +15,8 @@ import torch
 
 from benchmarks.tables import Table, save, show
 from spectral_mlflow.errors import UserError
-from spectral_mlflow.training.allocator import keep_freed_memory
 from spectral_mlflow.provenance import hardware
+from spectral_mlflow.training.allocator import keep_freed_memory
 
 PACKAGES = ("torch", "transformers", "x-transformers")
 
