@@ -83,8 +83,13 @@ class Phasors(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, phases: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, heads, T, 2 W) each, of phases (B, T, 2, heads, W) and the scale of the queries (heads,)."""
-        phases = phases.permute(2, 0, 3, 1, 4).contiguous()  # Sines of strided memory are four times slower.
-        query, key = torch.cat((phases.cos(), phases.sin()), dim=-1).unbind()
+        # Plain products want one matrix a head; the fused kernel answers in the layout of its queries, and heads that lie
+        # side by side need no copy to be joined.
+        by_head = phases.shape[1] <= LONGEST_PLAIN
+        phases = phases.permute((2, 0, 3, 1, 4) if by_head else (2, 0, 1, 3, 4))
+        phases = phases.contiguous()  # Sines of strided memory are four times slower.
+        features = torch.cat((phases.cos(), phases.sin()), dim=-1)
+        query, key = (features if by_head else features.transpose(2, 3)).unbind()
         query *= scale[:, None, None]
         ctx.save_for_backward(query, key, scale)
         return query, key
