@@ -147,7 +147,8 @@ class RGD(torch.optim.Optimizer):
             matrices = [tensors[index].flatten(1) for tensors in (parameters, updates) for index in indices]
             for index, update in zip(indices, _resonate(torch.stack(matrices), alpha, group), strict=True):
                 updates[index] = update.view_as(parameters[index])
-        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+        if group["weight_decay"]:
+            torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
         torch._foreach_add_(parameters, updates, alpha=-group["lr"])
 
     def _adam_directions(self, parameters: list[Tensor], group: dict[str, Any]) -> list[Tensor]:

@@ -83,8 +83,8 @@ class Phasors(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, phases: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, heads, T, 2 W) each, of phases (B, T, 2, heads, W) and the scale of the queries (heads,)."""
-        # Plain products want one matrix a head; the fused kernel answers in the layout of its queries, and heads that lie
-        # side by side need no copy to be joined.
+        # Plain products want one matrix a head. The fused kernel answers in the layout of its queries, and heads side
+        # by side need no copy to be joined.
         by_head = phases.shape[1] <= LONGEST_PLAIN
         phases = phases.permute((2, 0, 3, 1, 4) if by_head else (2, 0, 1, 3, 4))
         phases = phases.contiguous()  # Sines of strided memory are four times slower.
