@@ -44,4 +44,4 @@ def _not_default(texts: Mapping[str, str]) -> set[str]:
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:.12g}" if isinstance(value, float) else str(value)
+    return str(value)

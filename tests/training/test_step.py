@@ -105,6 +105,8 @@ def test_bfloat16_with_any_number_of_waves(waves: str) -> None:
 def test_a_gradient_that_overflows_lowers_the_scale() -> None:
     """A step whose scaled gradient is infinite changes no weight; the next scale is half as large."""
     made = state(scaler=torch.amp.GradScaler("cpu", init_scale=2.0**127))
+    with torch.no_grad():
+        made.model.head.weight.mul_(1000)  # Gradients of order 1 would just fit.
     before = [parameter.detach().clone() for parameter in made.model.parameters()]
     result = optimizer_step(made, CPU, made.model, *windows())
     assert not result.updated

@@ -119,7 +119,7 @@ def test_a_step_that_comes_out_differently_is_reported(tiny: ExperimentConfig) -
 def test_resume_refuses_what_would_be_another_run(tiny: ExperimentConfig, tmp_path: Path) -> None:
     """Other settings, another corpus, nothing left to do or nothing to start from: one line each."""
     run = runner.start(tiny).run_dir
-    with pytest.raises(UserError, match=r"training.lr \(was 0.001, given 0.1\)"):
+    with pytest.raises(UserError, match=r"training.lr \(was 0.002, given 0.1\)"):
         runner.resume(run, {"training.lr": "0.1"})
     with pytest.raises(UserError, match="already done its 8 steps"):
         runner.resume(run, {"lr": "2e-3", "monitoring.stores": "none"})
