@@ -37,6 +37,11 @@ def _set(config: object, **values: object) -> None:
         object.__setattr__(config, name, value)
 
 
+def _fill_in(config: object, usual: Mapping[str, object]) -> None:
+    """Give the settings that nobody has chosen their usual values."""
+    _set(config, **{name: value for name, value in usual.items() if getattr(config, name) is None})
+
+
 @dataclass(frozen=True, config=_STRICT)
 class ModelConfig:
     """The network. ``type`` chooses all three layers; each may also be set alone."""
@@ -98,24 +103,22 @@ class ModelConfig:
             embedding=self.embedding or self.type,
             attention=self.attention or self.type,
             feedforward=self.feedforward or self.type,
-            num_waves=self.num_waves or self.usual_num_waves,
         )
-        _set(self, tau=self.tau or self.usual_tau, embedding_std=self.embedding_std or self.usual_embedding_std)
+        _fill_in(self, self.usual)
 
     @property
-    def usual_num_waves(self) -> int:
-        """Half the head size: the number of waves where nobody chose another."""
-        return max(1, self.d_model // self.num_heads // 2)
+    def usual(self) -> dict[str, float]:
+        """What follows from sizes and layers, by setting, where nobody chose anything else.
 
-    @property
-    def usual_tau(self) -> float:
-        """sqrt(2 W): with a sharpness of order 1 attention could not focus."""
-        return math.sqrt(2 * (self.num_waves or self.usual_num_waves))
-
-    @property
-    def usual_embedding_std(self) -> float:
-        """What each embedding learned fastest from; benchmarks/README.md has the table."""
-        return 0.05 if self.embedding == "wave" else 0.02
+        Half the head size as waves; tau = sqrt(2 W), since with a sharpness of order 1 attention could not focus; the
+        deviation that each embedding learned fastest from (benchmarks/README.md has the table).
+        """
+        num_waves = max(1, self.d_model // self.num_heads // 2)
+        return {
+            "num_waves": num_waves,
+            "tau": math.sqrt(2 * (self.num_waves or num_waves)),
+            "embedding_std": 0.05 if self.embedding == "wave" else 0.02,
+        }
 
     def of_type(self, kind: Component) -> ModelConfig:
         """The same sizes with all three layers of one kind."""
@@ -223,7 +226,7 @@ class DatasetConfig:
             _set(self, name="text")
         if self.name != "fineweb-edu":
             self._refuse("subset", "max_tokens")
-        _set(self, **{name: value for name, value in self.usual.items() if getattr(self, name) is None})
+        _fill_in(self, self.usual)
 
     @property
     def usual(self) -> dict[str, str | int]:

@@ -115,13 +115,8 @@ def build(overrides: Mapping[str, str], base: ExperimentConfig | None = None) ->
     # What followed from other settings follows from them again.
     if base.name == base.model.type:
         values["name"] = None
-    if base.model.num_waves == base.model.usual_num_waves:
-        values["model"]["num_waves"] = None
-    if base.model.tau == base.model.usual_tau:
-        values["model"]["tau"] = None
-    if base.model.embedding_std == base.model.usual_embedding_std:
-        values["model"]["embedding_std"] = None
-    values["dataset"] |= {name: None for name, usual in base.dataset.usual.items() if usual == values["dataset"][name]}
+    for section, usual in (("model", base.model.usual), ("dataset", base.dataset.usual)):
+        values[section] |= {name: None for name, value in usual.items() if values[section][name] == value}
     for name, text in given.items():
         put(values, name, _plain(name, text))
     return parse(values)
