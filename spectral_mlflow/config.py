@@ -274,7 +274,14 @@ class MonitoringConfig:
     log_interval: Annotated[Positive, Field(description="between lines of metrics")] = 1
     eval_interval: Annotated[Positive, Field(description="between evaluations on the validation split")] = 200
     checkpoint_interval: Annotated[Positive, Field(description="between checkpoints")] = 200
-    keep_last_n: Annotated[Positive, Field(description="checkpoints to keep besides the best")] = 3
+    keep_last_n: Annotated[Positive, Field(description="newest checkpoints to keep, besides those below")] = 3
+    keep_best: Annotated[Positive, Field(description="checkpoints of the lowest validation loss to keep")] = 1
+    keep_every: Annotated[Count, Field(description="keep checkpoints of every multiple of so many steps; 0: none")] = 0
+    keep_hours: Annotated[Rate, Field(description="keep one checkpoint for every so many hours; 0: none")] = 0.0
+    log_checkpoints: Annotated[
+        Literal["best", "last", "best,last", "all", "none"],
+        Field(description="checkpoints that are sent to the stores; the others are only named there"),
+    ] = "best,last"
     viz_interval: Annotated[Positive, Field(description="between sets of plots")] = 250
     sample_tokens: Annotated[Count, Field(description="length of a generated sample; 0: none")] = 300
     code_snapshot: Annotated[bool, Field(description="keep the uncommitted changes beside the run")] = True
