@@ -15,7 +15,7 @@ from spectral_mlflow.errors import UserError
 
 def run_directories(base: Path) -> list[Path]:
     """All run directories below a folder, oldest start first."""
-    found = [path.parent for path in base.glob("*/config.json")]
+    found = [path.parent for path in base.glob("[!.]*/config.json")]  # A dot: on its way in or out.
     return sorted(found, key=lambda path: (_started(path), path.name))
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from spectral_mlflow import journal
 from spectral_mlflow.journal import Record
@@ -70,8 +70,9 @@ class RunView:
         return self.directory / "stores" / "mlflow.json"
 
     def start(self) -> Record | None:
-        """The start event; None before it is written."""
-        return next(self._events("start"), None)
+        """The start event, with what an import into another home has changed of it; None before it is written."""
+        told = self.events("start", "import")
+        return {**told[0], **{name: value for event in told[1:] for name, value in _moved(event)}} if told else None
 
     def config(self) -> Record:
         """config.json; empty before it is written."""
@@ -121,6 +122,10 @@ class RunView:
             errors = self.events("error")
             reason = errors[-1].get("message") if errors else None
         return Outcome(end["status"], reason, journal.milliseconds(end["timestamp"]))
+
+
+def _moved(event: Record) -> Iterator[tuple[str, Any]]:
+    return ((name, event[name]) for name in ("stores", "tracking_uri", "mlflow_run_id") if name in event)
 
 
 def _read_json(path: Path) -> Record:
