@@ -7,11 +7,13 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from itertools import count
 from pathlib import Path
 
 from spectral_mlflow.errors import UserError
+from spectral_mlflow.files import sync_directory
 from spectral_mlflow.provenance import get_git_hash
 
 FOLDERS = ("checkpoints", "logs", "visualizations", "code_snapshot")
@@ -107,6 +109,9 @@ def _folders(root: Path) -> dict[str, str]:
     try:
         for name in FOLDERS:
             (root / name).mkdir()
+        for folder in (root, *root.parents[:2]):  # A checkpoint is as durable as the folders that lead to it.
+            with suppress(PermissionError):  # One that may be written, and not read.
+                sync_directory(folder)
     except OSError:
         shutil.rmtree(root, ignore_errors=True)  # Half a run directory would look like a run.
         raise
