@@ -16,9 +16,11 @@ import logging
 import math
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +28,22 @@ Record = dict[str, Any]
 
 INVALID = "invalid"
 RETRY_DELAYS = (0.01, 0.05, 0.25)
+LAST_DELAYS = (*RETRY_DELAYS, 1.0, 2.0)  # Before what is still in memory is lost for good.
 
+_ENCODER = json.JSONEncoder(allow_nan=False)  # `json.dumps` would make one for every line.
 _log = logging.getLogger(__name__)
+_second = (-1, "")  # The newest second, and how it is written: a loop asks many times in each.
 
 
 def now() -> str:
     """Current time as the journal writes it: ISO 8601, UTC, milliseconds."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    global _second  # Replaced at once, so that no thread sees half of it.
+    seconds, rest = divmod(time.time_ns(), 1_000_000_000)
+    known, text = _second
+    if seconds != known:
+        text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+        _second = (seconds, text)
+    return f"{text}.{rest // 1_000_000:03d}Z"
 
 
 def milliseconds(timestamp: str) -> int:
@@ -43,9 +54,9 @@ def milliseconds(timestamp: str) -> int:
 def encode(record: Mapping[str, Any]) -> bytes:
     """One line of the journal, newline included."""
     try:
-        text = json.dumps(record, allow_nan=False)
+        text = _ENCODER.encode(record)
     except ValueError:
-        text = json.dumps(without_non_finite(record), allow_nan=False)
+        text = _ENCODER.encode(without_non_finite(record))
     return text.encode() + b"\n"
 
 
@@ -104,10 +115,10 @@ def _escaped(name: str) -> str:
     return name.replace("~", "~0").replace("/", "~1")
 
 
-class Journal:
-    """The writing end of one journal file.
+class LineFile:
+    """The writing end of a file of lines, for several threads.
 
-    A record, once `append` has returned, is with the operating system: it survives ``kill -9``.
+    A line, once `write` has returned, is with the operating system: it survives ``kill -9``.
     `sync` makes it survive a power cut too. When the disk refuses, the line is tried again, then
     kept in memory and written, in order, before the next one that succeeds.
     """
@@ -127,52 +138,97 @@ class Journal:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         self._size = _cut_torn_line(self._file)
         self._pending: list[bytes] = []
+        self._torn = False  # Whether the file may be longer than the lines that are known to be whole.
+        self._lock = threading.RLock()  # One that a thread can take again after an exception of a signal's handler.
 
     @property
     def pending(self) -> int:
         """Number of lines that the disk has refused so far and memory still holds."""
         return len(self._pending)
 
-    def append(self, record: Mapping[str, Any]) -> None:
-        """Write one record. Never raises for a disk that refuses (see the class)."""
-        self._pending.append(encode(record))
-        failure = self._flush()
-        if failure is None:
-            return
-        if len(self._pending) > 1:  # Already refusing: one try a line is enough.
-            return
-        for delay in RETRY_DELAYS:
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self._size
+
+    def write(self, line: bytes) -> None:
+        """Append what ends with a line end. Never raises for a disk that refuses (see the class)."""
+        with self._lock:
+            self._pending.append(line)
+            failure = self._flush()
+            if failure is None or len(self._pending) > 1:  # Already refusing: one try a line is enough.
+                return
+            if failure := self._retry(RETRY_DELAYS):
+                self._say(f"{failure}; lines are kept in memory until it works again")
+
+    def clear(self) -> None:
+        """Make the file empty. Lines that are pending stay so.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        with self._lock:
+            os.ftruncate(self._file, 0)
+            self._size = 0
+
+    def sync(self) -> None:
+        """Flush what is pending and make the file survive a power cut.
+
+        Raises:
+            OSError: the disk refuses either.
+        """
+        with self._lock:
+            if failure := self._flush():
+                raise failure
+        os.fsync(self._file)  # Not under the lock: it takes long, and lines may follow meanwhile.
+
+    def close(self) -> None:
+        """Flush what is pending, with patience, and close the file. Lines that are lost are told on stderr."""
+        with self._lock:
+            if failure := self._flush() and self._retry(LAST_DELAYS):
+                self._say(f"{failure}; the last {self.pending} lines are lost")
+            file, self._file = self._file, -1  # The system gives the number to other files.
+            os.close(file)
+
+    def _retry(self, delays: tuple[float, ...]) -> OSError | None:
+        failure = None
+        for delay in delays:
             self._sleep(delay)
             failure = self._flush()
             if failure is None:
-                return
-        print(f"{self.path}: {failure}; lines are kept in memory until it works again", file=sys.stderr)
-
-    def sync(self) -> None:
-        """Flush what is pending and make the file survive a power cut."""
-        self._flush()
-        os.fsync(self._file)
-
-    def close(self) -> None:
-        """Flush what is pending and close the file."""
-        failure = self._flush()
-        if failure is not None:
-            print(f"{self.path}: {failure}; {self.pending} lines are lost", file=sys.stderr)
-        os.close(self._file)
+                break
+        return failure
 
     def _flush(self) -> OSError | None:
-        while self._pending:
-            line = self._pending[0]
-            try:
+        try:
+            while self._pending:
+                if self._torn:  # Half a line, or one whose writing was interrupted by an exception.
+                    os.ftruncate(self._file, self._size)
+                line = self._pending[0]
+                self._torn = True
                 written = os.write(self._file, line)
-                if written < len(line):
-                    raise OSError(f"only {written} of {len(line)} bytes written")
-            except OSError as failure:
-                os.ftruncate(self._file, self._size)  # Never leave half a line behind.
-                return failure
-            self._size += len(line)
-            del self._pending[0]
+                if written < len(line):  # There was no room for more: the rest finds out why.
+                    written += os.write(self._file, line[written:])
+                self._size += written  # From here on no call, so no signal's handler comes between.
+                del self._pending[0]
+                self._torn = False
+        except OSError as failure:
+            with suppress(OSError):  # At once, for whoever reads meanwhile.
+                os.ftruncate(self._file, self._size)
+            return failure
         return None
+
+    def _say(self, message: str) -> None:
+        with suppress(OSError, ValueError):  # Nobody may be listening.
+            print(f"{self.path}: {message}", file=sys.stderr)
+
+
+class Journal(LineFile):
+    """The writing end of one journal file."""
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Write one record. Never raises for a disk that refuses (see `LineFile`)."""
+        self.write(encode(record))
 
 
 def _cut_torn_line(file: int) -> int:

@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -211,3 +213,27 @@ def test_a_mistake_under_mlflow_run_is_a_failed_run_with_a_reason(tmp_path: Path
     assert run.info.status == "FAILED"
     assert "training.steps: given 'abc'" in run.data.tags["spectral.error"]
     assert not (tmp_path / "experiments").exists()
+
+
+def test_a_run_goes_on_under_mlflow_run(tmp_path: Path, corpus: Path) -> None:
+    """By its entry point and by `-P resume=` the run in MLflow goes on, each step once; those around are wrappers."""
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    done = spectral("train", *SMALL, "--dataset", "text", "--dataset.path", str(corpus), MLFLOW_TRACKING_URI=uri)
+    assert done.returncode == 0, done.stderr
+    (directory,) = (tmp_path / "experiments").iterdir()
+    done, client = mlflow_run(tmp_path, "-e", "resume", "-P", f"run={directory.name}", "-P", "training.steps=8")
+    assert done.returncode == 0, done.stderr
+    done, client = mlflow_run(tmp_path, "-P", f"resume={directory.name}", "-P", "training.steps=10")
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "experiments").iterdir()) == [directory]
+    runs = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    kinds = {run.info.run_id: run.data.tags["spectral.kind"] for run in runs}
+    assert sorted(kinds.values()) == ["train", "wrapper", "wrapper"]
+    (run,) = [run for run in runs if kinds[run.info.run_id] == "train"]
+    pause, deadline = threading.Event(), time.monotonic() + 120
+    while client.get_run(run.info.run_id).info.status != "FINISHED":  # A busy machine keeps the companion waiting.
+        assert time.monotonic() < deadline
+        pause.wait(0.2)
+    for name in ("loss", "learning_rate"):
+        history = client.get_metric_history(run.info.run_id, name)
+        assert sorted(point.step for point in history) == list(range(1, 11))

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,68 @@ def test_lines_the_disk_refused_follow_in_order(tmp_path: Path) -> None:
     assert done.stdout.strip() == str(list(journal.RETRY_DELAYS))
     assert done.stderr.count("kept in memory") == 1
     assert [record["step"] for record in journal.records(path)] == [1, 2, 3, 4]
+
+
+def test_two_threads_write_whole_lines(tmp_path: Path) -> None:
+    """Each line is whole, each thread's lines are in order, while both write and sync."""
+    writer = Journal(tmp_path / "events.jsonl")
+
+    def write(name: str) -> None:
+        for number in range(300):
+            writer.append({"name": name, "number": number})
+            if number % 50 == 0:
+                writer.sync()
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in ("one", "other")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    writer.close()
+    records = journal.records(writer.path)
+    assert len(records) == 600
+    for name in ("one", "other"):
+        assert [record["number"] for record in records if record["name"] == name] == list(range(300))
+
+
+def test_an_exception_amid_a_line_writes_it_once(tmp_path: Path) -> None:
+    """Ctrl-C at any moment, also between the call of the system and its bookkeeping, leaves no line twice or torn."""
+    code = (
+        "import signal, sys\nfrom pathlib import Path\nfrom spectral_mlflow.journal import Journal\n"
+        "writer, step = Journal(Path(sys.argv[1])), 0\n"
+        "def stop(_, frame):\n"
+        "    if step < 5000 and frame and frame.f_code.co_filename.endswith('journal.py'): raise KeyboardInterrupt\n"
+        "signal.signal(signal.SIGALRM, stop)\nsignal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)\n"
+        "while step < 5000:\n"
+        "    try:\n"
+        "        step += 1\n"
+        "        writer.append({'step': step})\n"
+        "    except KeyboardInterrupt: pass\n"
+        "signal.signal(signal.SIGALRM, signal.SIG_IGN)\n"
+        "writer.append({'step': step + 1})\nwriter.close()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "metrics.jsonl")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    content = (tmp_path / "metrics.jsonl").read_bytes()
+    steps = [json.loads(line)["step"] for line in content.splitlines()]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 5001
+
+
+def test_syncing_what_the_disk_refuses_is_an_error(tmp_path: Path) -> None:
+    """A checkpoint must not be newer than the lines: whoever syncs hears of lines that only memory has."""
+    code = (
+        "import resource, sys\nfrom pathlib import Path\nfrom spectral_mlflow.journal import Journal\n"
+        "writer = Journal(Path(sys.argv[1]), sleep=lambda _: None)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (5, resource.RLIM_INFINITY))\n"
+        "writer.append({'step': 1})\n"
+        "try: writer.sync()\nexcept OSError as failure: print(failure.strerror)\n"
+        "writer.close()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "metrics.jsonl")], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "File too large\n"), done.stderr
+    assert "the last 1 lines are lost" in done.stderr
+    assert (tmp_path / "metrics.jsonl").read_bytes() == b""
 
 
 def test_timestamps_are_utc_milliseconds() -> None:

@@ -70,6 +70,7 @@ def _add_export(commands: Commands) -> None:
         "example:\n  spectral export latest /mnt/usb/  &&  SPECTRAL_HOME=elsewhere spectral import /mnt/usb/wave_*.tar",
     )  # fmt: skip
     export.add_argument("run", metavar="RUN", help=RUN_HELP)
+    export.add_argument("--compress", action="store_true", help="make checkpoints smaller (shuffled bytes, zstd)")
     export.add_argument("file", nargs="?", default=".", metavar="FILE", help="archive, or a folder for it [.]")
 
 
@@ -172,7 +173,7 @@ def _export(known: argparse.Namespace, rest: list[str]) -> int:
         target /= run_dir.name + archive.SUFFIX
     try:
         with _progress(f"exporting {run_dir.name}", archive.size(run_dir)) as told:
-            archive.export(run_dir, target, told=told)
+            archive.export(run_dir, target, compress=known.compress, told=told)
     except OSError as failure:
         print(f"spectral: {run_dir.name} is not exported: {failure}", file=sys.stderr)
         return FAILED

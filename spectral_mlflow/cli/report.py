@@ -34,6 +34,8 @@ def report(finished: Finished) -> int:
     console.print(f"speed            {speed}")
     console.print(f"run directory    {finished.run_dir}", markup=False)
     _report_store(console, finished.store, finished.store_complete, finished.run_dir)
+    for alert in dict.fromkeys(finished.alerts):
+        console.print(f"alert            {alert}", markup=False)
     if finished.outcome.status == "killed":
         console.print(f"continue with    spectral resume {finished.run_dir.name}", markup=False)
     return finished.outcome.exit_code

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from spectral_mlflow.monitoring import runs
 from spectral_mlflow.settings import SHORT_NAMES, all_settings, build, full_name, load
 from spectral_mlflow.stores.failures import mark_wrapper
 from spectral_mlflow.tracking_uri import absolute, check_tracking_uri, default_tracking_uri
+
+AUTO = "auto"
+WATCHING = ("monitoring.", "runtime.")  # Settings that are no part of what makes two runs the same.
 
 
 def add(commands: Commands) -> None:
@@ -32,12 +36,15 @@ def _add_train(commands: Commands) -> None:
         "  spectral train --dataset text --dataset.path FILE  your own text\n"
         "  spectral train --dataset fineweb-edu               streamed from the Hub (pip install -e '.[data]')\n"
         "  spectral train --config RUN_DIR/config.json        a run again, as it was\n"
+        "  spectral train --seed 1 --resume auto              go on where the same command was stopped\n"
         "short names: " + ", ".join(f"{short} = {full}" for short, full in SHORT_NAMES.items()),
     )  # fmt: skip
     train.add_argument("--config", metavar="FILE", help="start from the settings in the config.json of a run")
     train.add_argument(
-        "--resume", metavar="RUN", default="", help="continue a run instead (see: spectral resume --help)"
-    )
+        "--resume", metavar="RUN|auto", default="",
+        help="continue a run instead (see: spectral resume --help); auto: the newest unfinished one of these settings, "
+        "or else a new one",
+    )  # fmt: skip
     train.add_argument("--dry-run", nargs="?", const="true", default="false", metavar="true|false",
                        help="ten steps in which everything is exercised")  # fmt: skip
     _document_settings(train)
@@ -83,13 +90,18 @@ def _overrides(known: argparse.Namespace, rest: Sequence[str]) -> dict[str, str]
 def _train(known: argparse.Namespace, rest: list[str]) -> int:
     overrides = _overrides(known, rest)
     dry = _boolean("--dry-run", known.dry_run)
-    if known.resume and (known.config or dry):
-        raise UserError("--resume: given with --config or --dry-run; a continued run keeps its own settings")
-    if known.resume:
+    if known.resume == AUTO and dry:
+        raise UserError("--resume: given with --dry-run; a dry run is always a new one")
+    if known.resume not in ("", AUTO):
+        if known.config or dry:
+            raise UserError("--resume: given with --config or --dry-run; a continued run keeps its own settings")
         return _resume_run(known.resume, overrides)
-    base = load(Path(known.config)) if known.config else None
-    chosen = build(overrides, base)
+    chosen = build(overrides, load(Path(known.config)) if known.config else None)
     tracking_uri = _tracking_uri(chosen)
+    if known.resume == AUTO:
+        resumed = _resume_unfinished(chosen, overrides)
+        if resumed is not None:
+            return resumed
     from spectral_mlflow.training import runner
 
     finished = runner.start(
@@ -98,6 +110,22 @@ def _train(known: argparse.Namespace, rest: list[str]) -> int:
         tags={"spectral.kind": "dry-run"} if dry else {},
     )
     return report(finished)
+
+
+def _resume_unfinished(chosen: config.ExperimentConfig, overrides: dict[str, str]) -> int | None:
+    """Continue the newest unfinished run of these settings; None where there is none that could be continued."""
+    from spectral_mlflow.training import continuation
+
+    run_dir = continuation.unfinished(chosen)
+    if run_dir is None:
+        print("--resume auto: no unfinished run of these settings; starting a new one", file=sys.stderr)
+        return None
+    print(f"--resume auto: continuing {run_dir.name}", file=sys.stderr)
+    try:
+        return _resume_run(str(run_dir), {name: overrides[name] for name in overrides if name.startswith(WATCHING)})
+    except continuation.NoCheckpointError as nothing:
+        print(f"--resume auto: {nothing}; starting a new run", file=sys.stderr)
+        return None
 
 
 def _boolean(option: str, text: str) -> bool:
@@ -131,6 +159,29 @@ def _resume_run(name: str, overrides: dict[str, str]) -> int:
     if tracking_uri:
         check_tracking_uri(tracking_uri)
     mark_wrapper("wrapper", **{"spectral.resumes": run_dir.name})
+    _recover(run_dir, tracking_uri)
     from spectral_mlflow.training import runner
 
     return report(runner.resume(run_dir, overrides, tracking_uri=tracking_uri))
+
+
+def _recover(run_dir: Path, tracking_uri: str | None) -> None:
+    """Fetch the lines that a power cut took from the journal, where the store has them.
+
+    Raises:
+        UserError: the store that has them does not answer. Without them steps would be in it twice.
+    """
+    if runs.is_running(run_dir):
+        return  # Which the runner refuses, and says by whom.
+    from spectral_mlflow.stores import rebuild
+    from spectral_mlflow.stores.base import StoreError
+
+    try:
+        lines = rebuild.pull_back(run_dir, tracking_uri)
+    except StoreError as failure:
+        raise UserError(
+            f"run {run_dir.name}: a power cut took lines from its journal which its store has, and that does not "
+            f"answer ({failure}); try again when it does"
+        ) from None
+    if lines:
+        print(f"{lines} lines that the journal had lost are back from the store", file=sys.stderr)

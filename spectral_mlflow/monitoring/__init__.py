@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from spectral_mlflow.monitoring.directories import create_experiment_directory, generate_experiment_id
     from spectral_mlflow.monitoring.metrics import MetricsLogger
     from spectral_mlflow.monitoring.progress import Progress
+    from spectral_mlflow.monitoring.retention import CheckpointStrategy
     from spectral_mlflow.monitoring.structured_log import StructuredLog
     from spectral_mlflow.monitoring.tracker import ExperimentTracker
     from spectral_mlflow.monitoring.visualizations import VisualizationManager
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CheckpointManager",
+    "CheckpointStrategy",
     "ConfigTracker",
     "ExperimentTracker",
     "MetricsLogger",
@@ -29,6 +31,7 @@ __all__ = [
 
 _HOMES = {
     "CheckpointManager": "spectral_mlflow.monitoring.checkpoints",
+    "CheckpointStrategy": "spectral_mlflow.monitoring.retention",
     "ConfigTracker": "spectral_mlflow.monitoring.configs",
     "ExperimentTracker": "spectral_mlflow.monitoring.tracker",
     "MetricsLogger": "spectral_mlflow.monitoring.metrics",

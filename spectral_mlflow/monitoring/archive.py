@@ -12,11 +12,14 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import socket
 import tarfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import IO
 
 from spectral_mlflow import journal
@@ -24,11 +27,14 @@ from spectral_mlflow.config import without_password
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.files import sync_directory
 from spectral_mlflow.journal import Journal
+from spectral_mlflow.monitoring import compression
+from spectral_mlflow.monitoring.seal import DamagedCheckpointError
 
 SUFFIX = ".spectral.tar"
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 1
 
+CHECKPOINT = re.compile(r"checkpoint_step_\d+\.pt")
 LEFT_OUT = ("stores", ".run.lock")  # True of the old home alone.
 
 Told = Callable[[int], object]
@@ -40,16 +46,17 @@ def size(run_dir: Path) -> int:
     return sum(path.stat().st_size for path in _files(run_dir) if not path.is_symlink())
 
 
-def export(run_dir: Path, target: Path, *, told: Told = lambda _: None) -> Path:
+def export(run_dir: Path, target: Path, *, compress: bool = False, told: Told = lambda _: None) -> Path:
     """Write a run into one file: there whole and durable, or not at all.
 
     Args:
         run_dir: the run; nobody may write it meanwhile.
         target: the archive; must not be there yet.
+        compress: whether checkpoints become smaller on their way.
         told: called with the number of bytes of each piece that is written.
 
     Raises:
-        UserError: the target is there already, or its folder is not.
+        UserError: the target is there already, its folder is not, or compressing takes a package that is missing.
         OSError: the disk refuses; nothing is left behind.
     """
     if target.exists():
@@ -60,7 +67,7 @@ def export(run_dir: Path, target: Path, *, told: Told = lambda _: None) -> Path:
     try:
         with temporary.open("xb") as file:
             with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
-                _add_all(tar, run_dir, told)
+                _add_all(tar, run_dir, told, compress=compress)
             file.flush()
             os.fsync(file.fileno())
         temporary.rename(target)
@@ -95,6 +102,7 @@ def unpack(archive: Path, base: Path, *, tracking_uri: str | None = None, told: 
         name = _extract_proved(archive, temporary, told)
         if (base / name).exists():
             raise UserError(f"run {name} is in {base} already; delete it, or import into another SPECTRAL_HOME")
+        _unpack_checkpoints(temporary / name)
         _note(temporary / name, archive, tracking_uri)
         _sync_all(temporary / name)
         (temporary / name).rename(base / name)
@@ -115,26 +123,50 @@ def _files(run_dir: Path) -> Iterator[Path]:
             yield path
 
 
-def _add_all(tar: tarfile.TarFile, run_dir: Path, told: Told) -> None:
+def _add_all(tar: tarfile.TarFile, run_dir: Path, told: Told, *, compress: bool) -> None:
     manifest: Manifest = {}
     for path in _files(run_dir):
         inside = path.relative_to(run_dir).as_posix()
-        info = tar.gettarinfo(path, f"{run_dir.name}/{inside}")
-        info.uid, info.gid, info.uname, info.gname = 0, 0, "", ""
-        if info.issym():
-            tar.addfile(info)
-            continue
-        info.type, info.linkname = tarfile.REGTYPE, ""  # A hard link, to a file that is perhaps not in the archive.
-        with path.open("rb") as file:
-            info.size = os.fstat(file.fileno()).st_size
-            passing = _Passing(file, told)
-            tar.addfile(info, passing)
-        manifest[inside] = {"bytes": info.size, "sha256": passing.digest.hexdigest()}
+        with _packed(path, Path(str(tar.name)).parent) if compress else nullcontext(path) as source:
+            inside += source.suffix if source != path else ""
+            digest = _add(tar, source, f"{run_dir.name}/{inside}", told)
+            if digest is not None:
+                manifest[inside] = digest
     content = {"format_version": FORMAT_VERSION, "run": run_dir.name, "files": manifest}
     text = json.dumps(content, indent=1).encode()
     info = tarfile.TarInfo(MANIFEST)
     info.size = len(text)
     tar.addfile(info, io.BytesIO(text))
+
+
+@contextmanager
+def _packed(path: Path, folder: Path) -> Iterator[Path]:
+    """A checkpoint as a smaller file, made in a folder for as long as it is needed; any other file as it is."""
+    if path.is_symlink() or not CHECKPOINT.fullmatch(path.name):
+        yield path
+        return
+    with TemporaryDirectory(prefix=".export.", dir=folder) as scratch:
+        smaller = Path(scratch) / (path.name + compression.SUFFIX)
+        try:
+            compression.compress_checkpoint(path, smaller)
+        except DamagedCheckpointError:
+            smaller = path  # As it is: whoever looks for it finds it damaged there too.
+        yield smaller
+
+
+def _add(tar: tarfile.TarFile, path: Path, name: str, told: Told) -> dict[str, str | int] | None:
+    """Add a file or a link; returns the size and digest of a file."""
+    info = tar.gettarinfo(path, name)
+    info.uid, info.gid, info.uname, info.gname = 0, 0, "", ""
+    if info.issym():
+        tar.addfile(info)
+        return None
+    info.type, info.linkname = tarfile.REGTYPE, ""  # A hard link, to a file that is perhaps not in the archive.
+    with path.open("rb") as file:
+        info.size = os.fstat(file.fileno()).st_size
+        passing = _Passing(file, told)
+        tar.addfile(info, passing)
+    return {"bytes": info.size, "sha256": passing.digest.hexdigest()}
 
 
 class _Passing(io.RawIOBase):
@@ -187,6 +219,12 @@ def _extract_all(tar: tarfile.TarFile, folder: Path, told: Told) -> Manifest:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             found[str(PurePosixPath(member.name))] = {"bytes": member.size, "sha256": digest}
     return found
+
+
+def _unpack_checkpoints(run_dir: Path) -> None:
+    for path in (run_dir / "checkpoints").glob(f"*{compression.SUFFIX}"):
+        compression.decompress_checkpoint(path, path.with_suffix(""))
+        path.unlink()
 
 
 def _note(run_dir: Path, archive: Path, tracking_uri: str | None) -> None:

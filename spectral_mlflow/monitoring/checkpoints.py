@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +15,29 @@ from torch.optim import Optimizer
 from spectral_mlflow import journal
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.files import replace_link
-from spectral_mlflow.monitoring import checkpoint_file
-from spectral_mlflow.monitoring.checkpoint_file import Checkpoint, DamagedCheckpointError
+from spectral_mlflow.monitoring import checkpoint_file, retention
+from spectral_mlflow.monitoring.background import Background
+from spectral_mlflow.monitoring.checkpoint_folder import CheckpointFolder
+from spectral_mlflow.monitoring.checkpoint_list import BEST, LATEST, Checkpoint, best_of, listing
+from spectral_mlflow.monitoring.retention import CheckpointStrategy, Policy, positive
+from spectral_mlflow.monitoring.seal import DamagedCheckpointError
+from spectral_mlflow.monitoring.snapshot import Snapshot
 from spectral_mlflow.provenance import get_git_hash
-
-LATEST = "checkpoint_latest.pt"
-BEST = "checkpoint_best.pt"
 
 _log = logging.getLogger(__name__)
 
 
-class CheckpointManager:
+class CheckpointManager(CheckpointFolder):
     """Keeps the checkpoints ``checkpoints/checkpoint_step_{N}.pt`` of one run.
 
-    A saved checkpoint is whole and survives a power cut before `save_checkpoint` returns. The links
-    ``checkpoint_latest.pt`` and ``checkpoint_best.pt`` are for people: loading goes by the sequence
-    number and the digest in each file. One process at a time may save into a folder.
+    A checkpoint counts as saved once it is whole and survives a power cut: when `save_checkpoint` returns, or, with
+    ``asynchronous``, when `wait` does. The links ``checkpoint_latest.pt`` and ``checkpoint_best.pt`` are for people:
+    loading goes by the sequence number and the digest in each file. One process at a time may save into a folder.
 
     Attributes:
         directory: the folder of the files.
         skipped: why there is no checkpoint of a step at which one was asked for.
+        saved: the last one that this manager has saved.
     """
 
     def __init__(
@@ -42,6 +46,13 @@ class CheckpointManager:
         save_interval: int = 1000,
         keep_last_n: int = 3,
         *,
+        strategy: CheckpointStrategy | None = None,
+        keep: Policy | None = None,
+        asynchronous: bool = False,
+        before_commit: Callable[[], None] | None = None,
+        on_saved: Callable[[Checkpoint, Sequence[Checkpoint]], None] | None = None,
+        on_skipped: Callable[[int, str], None] | None = None,
+        on_wait: Callable[[int, float], None] | None = None,
         on_damage: Callable[[str, str], None] | None = None,
         free_bytes: Callable[[Path], int] = checkpoint_file.free_disk,
     ) -> None:
@@ -51,28 +62,69 @@ class CheckpointManager:
             experiment_dir: root directory of the experiment.
             save_interval: steps between checkpoints.
             keep_last_n: number of newest checkpoints to retain.
+            strategy: decides in place of ``save_interval`` and ``keep_last_n`` when to save and what to keep.
+            keep: what to retain besides, such as ``retention.every(1000) | retention.hourly(2)``.
+            asynchronous: write in a thread, beside the caller, who waits only for a copy of the state in memory; a
+                save that comes before the one before is done waits for it.
+            before_commit: called, in the writing thread, when a file is on the disk but not yet under its name. Where
+                it raises OSError the checkpoint is skipped.
+            on_saved: told in the writing thread what was saved, and what retention has removed for it.
+            on_skipped: told in the writing thread the step of a checkpoint that the disk refused, and why.
+            on_wait: told the step of a checkpoint that had to wait, and the seconds.
             on_damage: told the path of every damaged checkpoint that loading meets, and what is wrong.
             free_bytes: room on the disk of a folder.
 
         Raises:
             UserError: an interval or a number below 1.
         """
-        self.save_interval = _positive("save_interval", save_interval)
-        self.keep_last_n = _positive("keep_last_n", keep_last_n)
-        self.directory = Path(experiment_dir) / "checkpoints"
-        self.directory.mkdir(parents=True, exist_ok=True)
+        self.save_interval = strategy.save_interval if strategy else positive("save_interval", save_interval)
+        self.keep_last_n = positive("keep_last_n", keep_last_n)
+        directory = Path(experiment_dir) / "checkpoints"
+        directory.mkdir(parents=True, exist_ok=True)
+        super().__init__(directory, on_damage=on_damage)
+        self._background = Background()
+        self.strategy = strategy
         self.skipped: dict[int, str] = {}
-        self._on_damage = on_damage
+        self.saved: Checkpoint | None = None
+        newest = strategy.policy if strategy else retention.last(keep_last_n)
+        self._policy = newest | (keep or retention.nothing)
+        self._asynchronous = asynchronous
+        self._before_commit = before_commit
+        self._on_saved = on_saved
+        self._on_skipped = on_skipped
+        self._on_wait = on_wait
         self._free_bytes = free_bytes
-        self._best = self._linked_best()
+        self._snapshot = Snapshot(copy=asynchronous)
 
     @cached_property
     def _git_hash(self) -> str:
         return get_git_hash()  # Of the code that runs, which later commits do not change.
 
-    def should_checkpoint(self, step: int) -> bool:
-        """Whether this step is a multiple of the interval."""
-        return step > 0 and step % self.save_interval == 0
+    def should_checkpoint(self, step: int, metrics: Mapping[str, float] | None = None) -> bool:
+        """Whether this step is a multiple of the interval, or the best so far where the strategy saves that.
+
+        Args:
+            step: number of optimizer steps done.
+            metrics: what the model reaches at this step.
+        """
+        return step > 0 and (step % self.save_interval == 0 or self._improves(metrics))
+
+    def _improves(self, metrics: Mapping[str, float] | None) -> bool:
+        strategy = self.strategy
+        if strategy is None or metrics is None or strategy.best_metric not in metrics:
+            return False
+        return strategy.improves(float(metrics[strategy.best_metric]), self.list_checkpoints())
+
+    def prepare(self, model: nn.Module, optimizer: Optimizer) -> None:
+        """Take the memory for the copies of asynchronous saves now, rather than amid training.
+
+        Args:
+            model: its parameters and buffers get their copies.
+            optimizer: as far as it has a state already.
+        """
+        if self._asynchronous:
+            self.wait()
+            self._snapshot.take({"model": model.state_dict(), "optimizer": optimizer.state_dict()})
 
     def save_checkpoint(
         self,
@@ -87,7 +139,7 @@ class CheckpointManager:
         metrics: Mapping[str, float] | None = None,
         best: bool = False,
     ) -> str:
-        """Save a checkpoint, then remove those beyond the retention limit.
+        """Save a checkpoint, then remove those that need not be kept.
 
         A full disk never stops training: the checkpoint is skipped with a warning, noted in
         `skipped`, and the earlier ones stay as they are. A checkpoint of the same step is replaced.
@@ -104,11 +156,12 @@ class CheckpointManager:
             best: mark it as the best so far; retention spares it besides the newest.
 
         Returns:
-            Path of the file, or the empty string when it was skipped.
+            Path of the file, or the empty string when it was skipped. An asynchronous save is only accepted then.
 
         Raises:
             TypeError: a value that could not be loaded again, by its dotted name.
         """
+        self._wait_before(step)
         content: dict[str, Any] = {
             "step": int(step),
             "model_state_dict": model.state_dict(),
@@ -121,91 +174,95 @@ class CheckpointManager:
         if scheduler is not None:
             content["scheduler_state_dict"] = scheduler.state_dict()
         content |= {name: given for name, given in (("metrics", metrics), ("state", state)) if given is not None}
+        content = self._snapshot.take(content)
         path = self.directory / f"checkpoint_step_{int(step)}.pt"
-        try:
-            checkpoint_file.remove_leftovers(self.directory)
-            checkpoint_file.write(path, content, self._next_sequence(), self._free_bytes)
-        except OSError as failure:
-            return self._skip(step, failure)
-        self.skipped.pop(step, None)
-        self._link(LATEST, path)
-        if best:
-            self.mark_best(str(path))
-        self._retain(path)
+        write = partial(self._write, path, content, best or self._improves(content.get("metrics")))
+        if not self._asynchronous:
+            return write()
+        self._background.start(write)
         return str(path)
 
-    def load_latest_checkpoint(self) -> dict[str, Any] | None:
-        """The newest checkpoint that is whole, tensors on the CPU; None without one.
-
-        Damaged ones are passed over, each with a warning. Nothing that is loaded can run code.
-        """
-        checkpoints = self.list_checkpoints()
-        for lost in (checkpoint for checkpoint in checkpoints if not checkpoint.sequence):
-            self._try(lost.path)  # It may have been the newest: the warning has to come.
-        for checkpoint in checkpoints:
-            content = self._try(checkpoint.path) if checkpoint.sequence else None
-            if content is not None:
-                return content
-        if checkpoints:
-            _log.warning("%s: every checkpoint is damaged; starting from scratch", self.directory)
-        return None
-
-    def load_best_checkpoint(self) -> dict[str, Any] | None:
-        """The checkpoint marked as the best, None without one or when it is damaged."""
-        return self._try(self._best) if self._best is not None and self._best.exists() else None
-
-    def load_checkpoint(self, path: str) -> dict[str, Any]:
-        """One particular checkpoint, tensors on the CPU.
+    def wait(self) -> None:
+        """Wait until what an asynchronous save has accepted is saved, or skipped.
 
         Raises:
-            UserError: there is no such file.
-            DamagedCheckpointError: it is damaged.
+            Exception: what went wrong in the writing thread, but for disks that refuse.
         """
-        if not Path(path).is_file():
-            raise UserError(f"no checkpoint {path}; {self.directory} has {self._names() or 'none'}")
-        return checkpoint_file.read(Path(path))
+        self._background.wait()
 
-    def list_checkpoints(self) -> list[Checkpoint]:
-        """The checkpoint files, newest first; those that have lost their seal come last."""
-        return checkpoint_file.listing(self.directory)
-
-    def latest_path(self) -> str | None:
-        """Path of the newest checkpoint."""
-        newest = next(iter(self.list_checkpoints()), None)
-        return str(newest.path) if newest else None
-
-    def best_path(self) -> str | None:
-        """Path of the checkpoint marked as the best."""
-        return str(self._best) if self._best is not None and self._best.exists() else None
+    def close(self) -> None:
+        """Wait for the last save. The end of the program does so too."""
+        self.wait()
 
     def mark_best(self, path: str) -> None:
-        """Call a checkpoint the best: retention spares it until another one is marked.
+        """Call a checkpoint the best: retention spares it until another one is marked. The file is written anew.
 
         Raises:
             UserError: it is not a checkpoint of this run.
+            DamagedCheckpointError: it is damaged.
+            OSError: the disk is full or refuses.
         """
-        chosen = self.directory / Path(path).name
-        if chosen not in (checkpoint.path for checkpoint in self.list_checkpoints()):
+        checkpoints = self.list_checkpoints()
+        chosen = next((known for known in checkpoints if known.path.name == Path(path).name), None)
+        if chosen is None:
             raise UserError(f"no checkpoint {path} to call the best; {self.directory} has {self._names() or 'none'}")
-        self._best = chosen
-        self._link(BEST, chosen)
+        checkpoint_file.mark(chosen, _next_mark(checkpoints))
+        self._link(BEST, chosen.path)
 
     def cleanup_old_checkpoints(self) -> None:
-        """Remove all but the newest ``keep_last_n``, the best and the newest that is whole."""
+        """Remove all that need not be kept; the best and the newest that is whole always stay."""
+        self.wait()
         self._retain(self._newest_whole())
 
-    def _retain(self, whole: Path | None) -> None:
-        spared = {whole, self._best}
-        for path in superseded(self.list_checkpoints(), self.keep_last_n):
-            if path in spared:
+    def _wait_before(self, step: int) -> None:
+        """One save at a time: its copy of the state is what the next one would overwrite."""
+        if self._background.busy:
+            started = time.perf_counter()
+            self._background.wait()
+            seconds = time.perf_counter() - started
+            _log.info("checkpoint of step %d waited %.1f s for the one before", step, seconds)
+            if self._on_wait:
+                self._on_wait(step, seconds)
+        self._background.wait()
+
+    def _write(self, path: Path, content: dict[str, Any], best: bool) -> str:
+        checkpoints = listing(self.directory)
+        sequence = max((known.sequence for known in checkpoints), default=0) + 1
+        try:
+            checkpoint_file.remove_leftovers(self.directory)
+            self.saved = checkpoint_file.write(
+                path, content, sequence, best=_next_mark(checkpoints) if best else 0,
+                before_commit=self._before_commit, free_bytes=self._free_bytes,
+            )  # fmt: skip
+        except OSError as failure:
+            return self._skip(content["step"], failure)
+        self.skipped.pop(content["step"], None)
+        if self.strategy is None or self.strategy.save_latest:
+            self._link(LATEST, path)
+        if best:
+            self._link(BEST, path)
+        removed = self._retain(path)
+        if self._on_saved:
+            self._on_saved(self.saved, removed)
+        return str(path)
+
+    def _retain(self, whole: Path | None) -> list[Checkpoint]:
+        checkpoints = listing(self.directory)
+        best = best_of(checkpoints, self.directory)
+        spared = {whole, best.path if best else None}
+        removed = []
+        for checkpoint, kept in zip(checkpoints, self._policy(checkpoints), strict=True):
+            if kept or checkpoint.path in spared:
                 continue
             try:
-                path.unlink(missing_ok=True)
+                checkpoint.path.unlink(missing_ok=True)
+                removed.append(checkpoint)
             except OSError as failure:
-                _log.warning("%s: old checkpoint cannot be removed: %s", path, failure)
+                _log.warning("%s: old checkpoint cannot be removed: %s", checkpoint.path, failure)
+        return removed
 
     def _newest_whole(self) -> Path | None:
-        for checkpoint in self.list_checkpoints():
+        for checkpoint in listing(self.directory):
             try:
                 checkpoint_file.prove(checkpoint.path)
             except DamagedCheckpointError:
@@ -213,22 +270,12 @@ class CheckpointManager:
             return checkpoint.path
         return None
 
-    def _next_sequence(self) -> int:
-        return max((checkpoint.sequence for checkpoint in self.list_checkpoints()), default=0) + 1
-
-    def _try(self, path: Path) -> dict[str, Any] | None:
-        try:
-            return checkpoint_file.read(path)
-        except DamagedCheckpointError as failure:
-            _log.warning("checkpoint passed over: %s", failure)
-            if self._on_damage:
-                self._on_damage(str(path), str(failure).removeprefix(f"{path}: "))
-            return None
-
     def _skip(self, step: int, failure: OSError) -> str:
         reason = failure.strerror or str(failure)
         self.skipped[step] = reason
         _log.warning("checkpoint of step %d skipped, training goes on: %s", step, reason)
+        if self._on_skipped:
+            self._on_skipped(step, reason)
         return ""
 
     def _link(self, name: str, target: Path) -> None:
@@ -237,27 +284,10 @@ class CheckpointManager:
         except OSError as failure:
             _log.debug("%s: link not made: %s", self.directory / name, failure)
 
-    def _linked_best(self) -> Path | None:
-        link = self.directory / BEST
-        if not link.is_symlink():
-            return None
-        target = self.directory / link.readlink().name
-        return target if target in (checkpoint.path for checkpoint in self.list_checkpoints()) else None
 
-    def _names(self) -> str:
-        return ", ".join(checkpoint.path.name for checkpoint in self.list_checkpoints())
-
-
-def superseded(newest_first: Sequence[Checkpoint], keep_last_n: int) -> list[Path]:
-    """The files beyond the retention limit."""
-    return [checkpoint.path for checkpoint in newest_first[keep_last_n:]]
+def _next_mark(checkpoints: Sequence[Checkpoint]) -> int:
+    return max((checkpoint.best for checkpoint in checkpoints), default=0) + 1
 
 
 def _float(loss: float | Tensor) -> float:
     return float(loss.detach() if isinstance(loss, Tensor) else loss)
-
-
-def _positive(name: str, value: int) -> int:
-    if value >= 1:
-        return value
-    raise UserError(f"{name}: given {value}; allowed: 1 or more")

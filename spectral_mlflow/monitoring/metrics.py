@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import operator
+import threading
 from collections.abc import Mapping
 from math import isfinite
 from numbers import Real
@@ -13,9 +14,10 @@ from typing import Any, Self
 from spectral_mlflow import journal
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.journal import Journal, Record
-from spectral_mlflow.monitoring.structured_log import StructuredLog, training_fields
+from spectral_mlflow.monitoring.structured_log import StructuredLog, losses_text
 
 _OWN = frozenset(("step", "timestamp", journal.INVALID))
+_FLOATS, _TEXTS = {float}, {str}
 _TAIL = 65536
 
 _log = logging.getLogger(__name__)
@@ -50,12 +52,23 @@ class MetricsLogger:
         self._own_log: StructuredLog | None = None
         self._journal: Journal | None = None
         self._unflushed: list[Record] = []
+        self._lock = threading.RLock()  # Whoever writes checkpoints calls `sync` from a thread of its own.
         self._latest: int | None = None
         self._warned: set[str] = set()
 
     def should_log(self, step: int) -> bool:
         """Whether this step is a multiple of the interval."""
         return step % self.log_interval == 0
+
+    def open(self) -> Journal:
+        """The file, open for writing, which else happens with the first line.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        if self._journal is None:
+            self._journal = Journal(self.path)
+        return self._journal
 
     def log_metrics(self, step: int, metrics: Mapping[str, float], flush: bool = True) -> None:
         """Append one line.
@@ -72,6 +85,17 @@ class MetricsLogger:
             UserError: a metric is named ``invalid``, which marks the lines with NaN.
         """
         record: Record = {"step": operator.index(step), "timestamp": journal.now()}
+        if _are_plain(metrics):
+            record.update(metrics)
+        else:
+            self._take(record, metrics, step)
+        self._unflushed.append(record)
+        self._latest = record["step"]
+        if flush:
+            self._flush()
+
+    def _take(self, record: Record, metrics: Mapping[str, float], step: int) -> None:
+        """Add metrics to a record, one by one."""
         for name, value in metrics.items():
             if name in _OWN:
                 _check_own(name)
@@ -80,10 +104,6 @@ class MetricsLogger:
             if not isfinite(number):
                 self._warn(name, number, step)
             record[name] = number
-        self._unflushed.append(record)
-        self._latest = record["step"]
-        if flush:
-            self._flush()
 
     def load_metrics(self) -> list[Record]:
         """Every line of the file, NaN and infinities restored."""
@@ -125,13 +145,13 @@ class MetricsLogger:
     def _flush(self) -> None:
         if not self._unflushed:
             return
-        if self._journal is None:
-            self._journal = Journal(self.path)
-        for record in self._unflushed:
-            self._journal.append(record)
-            if self._shared_log is None:
-                self._human_log().entry("INFO", "metrics_logger", "Training progress", _fields(record))
-        self._unflushed.clear()
+        writer = self.open()
+        with self._lock:
+            while self._unflushed:
+                record = self._unflushed.pop(0)  # Before it is written: whatever interrupts this, no line comes twice.
+                writer.append(record)
+                if self._shared_log is None:
+                    self._human_log().entry("INFO", "metrics_logger", "Training progress", _fields(record))
 
     def _human_log(self) -> StructuredLog:
         if self._shared_log is not None:
@@ -147,6 +167,19 @@ class MetricsLogger:
         message = f"metric {name} is {value} at step {step}; marked as invalid, training goes on"
         _log.warning(message)
         self._human_log().entry("WARNING", "metrics_logger", message)
+
+
+def _are_plain(metrics: Mapping[str, float]) -> bool:
+    """Whether all are finite floats by names of their own: nearly always, and quickly seen.
+
+    The sum of finite floats may overflow; a false alarm costs only time.
+    """
+    return (
+        {*map(type, metrics.values())} == _FLOATS
+        and {*map(type, metrics)} == _TEXTS
+        and _OWN.isdisjoint(metrics)
+        and isfinite(sum(metrics.values()))
+    )
 
 
 def _check_own(name: str) -> None:
@@ -188,6 +221,10 @@ def _last_step(path: Path) -> int:
 
 def _fields(record: Record) -> dict[str, str]:
     """A line as its entry in the log for people."""
-    losses = {name: value for name, value in record.items() if name.endswith("loss")}
-    others = {name: f"{value:.6g}" for name, value in record.items() if name not in losses and name not in _OWN}
-    return {"Step": str(record["step"]), **training_fields(losses=losses), **others}
+    fields = {"Step": str(record["step"])}
+    if losses := {name: value for name, value in record.items() if name.endswith("loss")}:
+        fields["Losses"] = losses_text(losses)
+    for name, value in record.items():
+        if name not in losses and name not in _OWN:
+            fields[name] = f"{value:.6g}"
+    return fields

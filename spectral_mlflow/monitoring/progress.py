@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 MEMORY_SECONDS = 60.0  # The step rate is that of about the last minute.
 PLAIN_SHARE = 0.05
 PLAIN_SECONDS = 10.0
+SOON = 1.0  # Seconds that need no word.
 REFRESH_SECONDS = 0.1
 
 
@@ -134,6 +135,39 @@ class Progress:
             show(*values)
         except (OSError, ValueError):  # A closed pipe, a closed file: training does not need either.
             self._broken = True
+
+
+class Draining(Progress):
+    """What a person sees while the stores are sent what they still lack: a bar, or a plain line where it takes longer.
+
+    A wait that is over soon is not worth a word.
+    """
+
+    def __init__(
+        self, seconds: float, *, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Nothing is shown before the first update.
+
+        Args:
+            seconds: the most that is waited.
+            stream: where to show it; default: stderr.
+            clock: seconds that never go back.
+        """
+        super().__init__(100, stream=stream, clock=clock)
+        self._about = f"sending the rest to the store, at most {seconds:.0f} s (Ctrl-C: not now)"
+        self._told = False
+
+    def tell(self, share: float) -> None:
+        """Tell how much has arrived, as a share of all there is to send."""
+        now = self._clock()
+        if now - self._shown_at < (REFRESH_SECONDS if self._live else SOON):
+            return
+        if self._terminal:
+            self._shown_at = now
+            self._guarded(self._show_live, int(100 * share), self._about)
+        elif not self._told:
+            self._guarded(self._print, self._about)
+        self._told = True
 
 
 def _live_line(console: Console, total_steps: int) -> LiveLine:

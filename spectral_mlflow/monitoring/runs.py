@@ -78,6 +78,15 @@ def is_running(run_dir: Path) -> bool:
             return False
     except Timeout:
         return True
+    except OSError:  # A directory that cannot be written is written by nobody.
+        return False
+
+
+def is_finished(run_dir: Path) -> bool:
+    """Whether a run has come to its end, not only to a stop."""
+    events = journal.records(run_dir / "logs" / "events.jsonl")
+    turns = [event for event in events if event["event"] in ("resume", "end")]
+    return bool(turns) and turns[-1].get("status") == "FINISHED"
 
 
 def changed_settings(events: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

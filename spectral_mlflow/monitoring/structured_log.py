@@ -6,21 +6,24 @@ import gzip
 import logging
 import re
 import shutil
-import sys
+import threading
 import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
-from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from types import MappingProxyType
 from typing import Self
+
+from spectral_mlflow.journal import LineFile
 
 LARGEST_FILE = 100_000_000
 BACKUPS = 5
 
 _NO_FIELDS: Mapping[str, str] = MappingProxyType({})
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")  # All but the tab.
+
+_log = logging.getLogger(__name__)
 
 
 class StructuredLog:
@@ -56,11 +59,14 @@ class StructuredLog:
         """
         self.path = path
         self._clock = clock
-        self._handler = _GzippedRotation(path, largest_file, backups)
-        weakref.finalize(self, self._handler.close)  # For loops that never close it.
+        self._backups = backups
+        self._largest = self._limit = largest_file
+        self._lock = threading.RLock()
+        self._file = LineFile(path)
+        self._close = weakref.finalize(self, LineFile.close, self._file)  # For loops that never close it.
 
     def entry(self, level: str, module: str, message: str, fields: Mapping[str, str] = _NO_FIELDS) -> None:
-        """Append one entry. Never raises for a disk that refuses: that is said once, on stderr.
+        """Append one entry. Never raises for a disk that refuses: entries then wait in memory.
 
         Args:
             level: such as INFO, WARNING, ERROR.
@@ -69,13 +75,35 @@ class StructuredLog:
             fields: what belongs to it, one line each.
         """
         time = self._clock().isoformat(" ", "milliseconds")
-        lines = [f"[{time}] [{_one_line(level)}] [{_one_line(module)}] {_one_line(message)}"]
-        lines += [f"  - {_one_line(key)}: {_one_line(value)}" for key, value in fields.items()]
-        self._handler.write("\n".join(lines))
+        lines = [f"[{time}] [{level}] [{module}] {message}", *[f"  - {key}: {text}" for key, text in fields.items()]]
+        if not "".join(lines).isprintable():
+            lines = [_one_line(line) for line in lines]
+        lines.append("")
+        content = "\n".join(lines).encode(errors="backslashreplace")
+        with self._lock:
+            if self._file.size + len(content) > self._limit and self._file.size:
+                self._rotate()
+            self._file.write(content)
 
     def close(self) -> None:
         """Close the file."""
-        self._handler.close()
+        self._close()
+
+    def _rotate(self) -> None:
+        self._limit = self._file.size + self._largest  # Where it cannot be done now, it is not tried at every entry.
+        try:
+            for number in range(self._backups - 1, 0, -1):
+                with suppress(FileNotFoundError):
+                    self._backup(number).replace(self._backup(number + 1))
+            _compress(self.path, self._backup(1))
+            self._file.clear()
+        except OSError as failure:
+            _log.warning("%s: not rotated, it goes on growing: %s", self.path, failure)
+        else:
+            self._limit = self._largest
+
+    def _backup(self, number: int) -> Path:
+        return self.path.with_name(f"{self.path.name}.{number}.gz")
 
     def __enter__(self) -> Self:
         return self
@@ -114,12 +142,17 @@ def training_fields(
     fields = {
         first: rest,
         "Files processed": f"{files[0]} ({files[1]} augmented)" if files else "",
-        "Losses": "{" + ", ".join(f"{name}: {_short(value)}" for name, value in losses.items()) + "}" if losses else "",
+        "Losses": losses_text(losses) if losses else "",
         "Memory": ", ".join(memory),
         "ETA": "" if eta_seconds is None else duration(eta_seconds),
         "Samples saved": samples or "",
     }
     return {key: text for key, text in fields.items() if text}
+
+
+def losses_text(losses: Mapping[str, float]) -> str:
+    """Losses in one field, such as ``{loss: 0.45, coherence_loss: 0.12}``."""
+    return f"{{{', '.join([f'{name}: {_short(value)}' for name, value in losses.items()])}}}"
 
 
 def duration(seconds: float) -> str:
@@ -142,35 +175,15 @@ def _short(value: float) -> str:
 
 
 def _one_line(text: str) -> str:
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
+    """Without what would break the line, or forge an entry."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
-class _GzippedRotation(RotatingFileHandler):
-    """The standard library's rotation, with compressed backups and one line about a disk that refuses."""
-
-    def __init__(self, path: Path, largest_file: int, backups: int) -> None:
-        super().__init__(path, maxBytes=largest_file, backupCount=backups, encoding="utf-8", errors="backslashreplace")
-        self.namer = lambda name: f"{name}.gz"
-        self.rotator = _compress
-        self._refused = False
-
-    def write(self, text: str) -> None:
-        """Append a text and a line end, rotating first where it would not fit."""
-        self.handle(logging.LogRecord("", logging.INFO, "", 0, text, None, None))
-
-    def close(self) -> None:
-        with suppress(OSError):  # A full disk refuses what is left in the buffer.
-            super().close()
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 - the standard library's name
-        if not self._refused:
-            print(f"{self.baseFilename}: {sys.exc_info()[1]}; log entries may be lost", file=sys.stderr)
-        self._refused = True
-
-
-def _compress(source: str, target: str) -> None:
-    unfinished = Path(f"{target}.tmp")
-    with Path(source).open("rb") as plain, gzip.open(unfinished, "wb", compresslevel=1) as packed:
-        shutil.copyfileobj(plain, packed)  # Level 1: training waits for it.
-    unfinished.replace(target)
-    Path(source).unlink()
+def _compress(source: Path, target: Path) -> None:
+    unfinished = target.with_name(f"{target.name}.tmp")
+    try:
+        with source.open("rb") as plain, gzip.open(unfinished, "wb", compresslevel=1) as packed:
+            shutil.copyfileobj(plain, packed)  # Level 1: training waits for it.
+        unfinished.replace(target)
+    finally:
+        unfinished.unlink(missing_ok=True)

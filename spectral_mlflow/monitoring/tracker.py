@@ -6,14 +6,12 @@ companion process that mirrors them into the stores. It never talks to a store i
 
 from __future__ import annotations
 
-import json
 import os
 import socket
-import subprocess
-import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +21,12 @@ from filelock import Timeout
 from spectral_mlflow import journal, provenance
 from spectral_mlflow.config import FORMAT_VERSION, ExperimentConfig, home, without_password
 from spectral_mlflow.errors import UserError
+from spectral_mlflow.files import replace_file
 from spectral_mlflow.journal import Journal
+from spectral_mlflow.monitoring import retention
+from spectral_mlflow.monitoring.checkpoint_events import CheckpointEvents
 from spectral_mlflow.monitoring.checkpoints import CheckpointManager
+from spectral_mlflow.monitoring.companion_process import CompanionProcess
 from spectral_mlflow.monitoring.configs import ConfigTracker
 from spectral_mlflow.monitoring.directories import create_experiment_directory, generate_experiment_id
 from spectral_mlflow.monitoring.metrics import MetricsLogger
@@ -76,16 +78,34 @@ class ExperimentTracker:
         self._tags = dict(tags or {})
         self._lock = self._take_lock()
         monitoring = config.monitoring
-        self.log = StructuredLog(run_dir / "logs" / "training.log")
-        self.metrics = MetricsLogger(str(run_dir / "logs"), monitoring.log_interval, log=self.log)
+        self.alerts: list[str] = []
+        try:
+            self.log = StructuredLog(run_dir / "logs" / "training.log")
+            self.metrics = MetricsLogger(str(run_dir / "logs"), monitoring.log_interval, log=self.log)
+            self.metrics.open()  # Now, while it can still be refused.
+            self._events = Journal(run_dir / "logs" / "events.jsonl")
+        except OSError as failure:
+            self._lock.release()
+            raise cannot_write(run_dir, failure) from None
         self._journaled = {line["step"]: line for line in self.metrics.load_metrics()} if self.resumed else {}
-        self._events = Journal(run_dir / "logs" / "events.jsonl")
+        self._checkpoint_events = CheckpointEvents(run_dir, self._events, self.log, self.alert)
         self.checkpoints = CheckpointManager(
-            str(run_dir), monitoring.checkpoint_interval, monitoring.keep_last_n, on_damage=self._damaged
+            str(run_dir),
+            monitoring.checkpoint_interval,
+            monitoring.keep_last_n,
+            keep=retention.best(monitoring.keep_best)
+            | retention.every(monitoring.keep_every)
+            | retention.hourly(monitoring.keep_hours),
+            asynchronous=True,
+            before_commit=self.metrics.sync,
+            on_saved=self._checkpoint_events.saved,
+            on_skipped=self._checkpoint_events.skipped,
+            on_wait=self._checkpoint_events.waited,
+            on_damage=self._checkpoint_events.damaged,
         )
         self.visualizations = VisualizationManager(str(run_dir / "visualizations"), monitoring.viz_interval)
         self.configs = ConfigTracker(str(run_dir))
-        self._companion: subprocess.Popen[bytes] | None = None
+        self._companion = CompanionProcess(run_dir, tracking_uri)
         told = journal.records(run_dir / "logs" / "events.jsonl")
         self._samples = [event["text"] for event in told if event["event"] == "sample"]
         self._plots = [event["path"] for event in told if event["event"] == "artifact" and event["kind"] == "plot"]
@@ -98,6 +118,8 @@ class ExperimentTracker:
             owner = [e for e, _ in journal.read(self.run_dir / "logs" / "events.jsonl") if "pid" in e][-1:]
             who = f"process {owner[0]['pid']} on {owner[0]['host']}" if owner else "another process"
             raise UserError(f"{self.run_dir} is being written by {who}; wait until it ends, or stop it") from None
+        except OSError as failure:
+            raise cannot_write(self.run_dir, failure) from None
         return lock
 
     # What a run tells of itself
@@ -112,12 +134,18 @@ class ExperimentTracker:
         dataset_info: Mapping[str, Any] | None = None,
         machine: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write who, what and where; then start the companion."""
+        """Write who, what and where; then start the companion.
+
+        Raises:
+            OSError: config.json cannot be written.
+        """
         process = {"pid": os.getpid(), "host": socket.gethostname()}
         if self.resumed:
             before = self.configs.load_settings()
             changed = {name: new for name, (_, new) in differences(before, self.config).items()}
             self.event("resume", step=self.checkpoints_step(), settings=redacted(changed), **process)
+            told = journal.records(self.run_dir / "logs" / "events.jsonl")
+            self._checkpoint_events.catch_up(told, self.checkpoints.list_checkpoints())
         else:
             self.configs.save_config(self.config.to_dict(), model, dict(dataset_info or {}), machine)
             self.event(
@@ -134,13 +162,21 @@ class ExperimentTracker:
             )
             self.add_artifact(self.run_dir / "config.json", "config")
             if self.config.monitoring.code_snapshot:
-                for path in provenance.snapshot(self.run_dir / "code_snapshot"):
-                    self.add_artifact(path, "code")
+                self._snapshot_code()
         self.log.entry("INFO", "tracker", "Training resumed" if self.resumed else "Training started", {
             "Experiment": self.experiment_id,
             "Directory": str(self.run_dir),
         })  # fmt: skip
         self._start_companion()
+
+    def _snapshot_code(self) -> None:
+        try:
+            written = provenance.snapshot(self.run_dir / "code_snapshot")
+        except OSError as failure:
+            self.lost(0, "code", f"the uncommitted changes are not kept: {failure}")
+            return
+        for path in written:
+            self.add_artifact(path, "code")
 
     def checkpoints_step(self) -> int:
         """Step of the newest checkpoint, 0 without one."""
@@ -159,10 +195,15 @@ class ExperimentTracker:
             self.alert(step, "warning", "resume", f"step {step} computed again differs in {', '.join(changed)}",
                        "was the number of threads, the version of torch or the machine another one?")  # fmt: skip
 
-    def alert(self, step: int, severity: str, kind: str, message: str, advice: str) -> None:
+    def alert(self, step: int | None, severity: str, kind: str, message: str, advice: str) -> None:
         """Something a person should look at: journaled, logged, and shown by the stores."""
         self.event("alert", step=step, severity=severity, kind=kind, message=message, advice=advice)
         self.log.entry("WARNING", kind, message, {"Advice": advice})
+        self.alerts.append(message)
+
+    def lost(self, step: int, kind: str, message: str) -> None:
+        """Tell of a file that could not be written, which is no reason to stop."""
+        self.alert(step, "critical", kind, message, "free some space, or see to the permissions; training goes on")
 
     def save_checkpoint(
         self,
@@ -175,26 +216,44 @@ class ExperimentTracker:
         loss_history: list[float] | None = None,
         state: Mapping[str, Any] | None = None,
         best: bool = False,
+        wait: bool = True,
     ) -> str:
-        """Save a checkpoint and make the journals as durable as it is.
+        """Save a checkpoint, and make the journals as durable as it is.
+
+        Args:
+            model: its ``state_dict`` is saved.
+            optimizer: its ``state_dict`` is saved.
+            scheduler: anything with a ``state_dict``.
+            step: number of optimizer steps done.
+            metrics: what the model reaches at this step.
+            loss_history: losses so far.
+            state: everything else that an exact resume needs.
+            best: mark it as the best so far.
+            wait: False returns as soon as the state is copied; the events and the log then tell of the rest.
 
         Returns:
-            Path of the file; empty when the disk had no room, which is then in the log.
+            Path of the file; empty when the disk refused it, which is then in the log.
         """
         path = self.checkpoints.save_checkpoint(
             step, model, optimizer, loss_history or [], redacted(self.config.to_dict()),
             scheduler=scheduler, state=dict(state or {}), metrics=dict(metrics or {}), best=best,
         )  # fmt: skip
-        if not path:
-            why = self.checkpoints.skipped.get(step, "the disk refused")
-            self.alert(step, "critical", "checkpoint", f"checkpoint of step {step} skipped: {why}",
-                       "free some space; earlier checkpoints are whole")  # fmt: skip
-            return path
-        self.metrics.sync()
-        self.event("checkpoint", step=step, path=self._relative(Path(path)), bytes=Path(path).stat().st_size,
-                   best=best, metrics=dict(metrics or {}))  # fmt: skip
-        self._events.sync()
-        return path
+        if wait:
+            self.checkpoints.wait()
+        return path if step not in self.checkpoints.skipped else ""
+
+    def saved_step(self) -> int:
+        """Step of the newest checkpoint that this process has saved, once none is being written; -1 without one."""
+        self.checkpoints.wait()
+        saved = self.checkpoints.saved
+        return saved.step if saved else -1
+
+    def _finish_checkpoints(self, step: int | None) -> None:
+        try:
+            self.checkpoints.close()
+        except Exception as failure:  # However it failed, the run still has to end truthfully.
+            message = f"the last checkpoint is not saved: {type(failure).__name__}: {failure}"
+            self.alert(step, "critical", "checkpoint", message, "spectral checkpoints shows those that are")
 
     def save_plots(
         self,
@@ -225,12 +284,19 @@ class ExperimentTracker:
             self._plots.append(self._relative(path))
             self.add_artifact(path, "plot", step)
 
-    def log_sample(self, step: int, text: str) -> Path:
-        """Keep a generated sample."""
+    def log_sample(self, step: int, text: str) -> Path | None:
+        """Keep a generated sample.
+
+        Returns:
+            Its file; None where the disk refused it, which is then in the log.
+        """
         path = self.run_dir / "samples" / f"sample_step_{step}.txt"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text, encoding="utf-8", newline="")
         self._samples.append(text)
+        try:
+            replace_file(path, text.encode(errors="surrogatepass"))
+        except OSError as failure:
+            self.lost(step, "sample", f"the sample of step {step} is not kept: {failure}")
+            return None
         self.event("sample", step=step, path=self._relative(path), text=text)
         return path
 
@@ -245,24 +311,24 @@ class ExperimentTracker:
     def _relative(self, path: Path) -> str:
         return path.resolve().relative_to(self.run_dir.resolve()).as_posix()
 
-    def _damaged(self, path: str, reason: str) -> None:
-        self.event("alert", step=None, severity="critical", kind="checkpoint", message=f"{path}: {reason}",
-                   advice="the checkpoint before it is used")  # fmt: skip
-
     # The end
 
     def save_results(self, final_metrics: Mapping[str, float], **further: Any) -> None:
-        """Write results.json."""
+        """Write results.json; a disk that refuses it is in the log, and the run ends as it would have."""
         best = self.checkpoints.best_path()
-        self.configs.save_results(
-            dict(final_metrics),
-            best_checkpoint=best,
-            generation_samples=self._samples,
-            plots=self._plots,
-            checkpoints={"best": best, "final": self.checkpoints.latest_path()},
-            **further,
-        )
-        self.add_artifact(self.run_dir / "results.json", "results")
+        try:
+            self.configs.save_results(
+                dict(final_metrics),
+                best_checkpoint=best,
+                generation_samples=self._samples,
+                plots=self._plots,
+                checkpoints={"best": best, "final": self.checkpoints.latest_path()},
+                **further,
+            )
+        except OSError as failure:
+            self.lost(self.metrics.get_latest_step(), "results", f"results.json is not written: {failure}")
+        else:
+            self.add_artifact(self.run_dir / "results.json", "results")
 
     def end_experiment(
         self, status: str = "completed", error: str | BaseException | None = None, *, step: int | None = None
@@ -274,6 +340,7 @@ class ExperimentTracker:
             error: what went wrong, a text or an exception.
             step: the last step.
         """
+        self._finish_checkpoints(step)  # What is being written is told of before the end is.
         if isinstance(error, BaseException):
             trace = "".join(traceback.format_exception(error))
             self.event("error", message=f"{type(error).__name__}: {error}", traceback=trace)
@@ -282,10 +349,11 @@ class ExperimentTracker:
             self.event("error", message=error, traceback=None)
         fields = {"Step": str(step), **({"Reason": str(error)} if error else {})}
         self.log.entry("INFO" if status == "completed" else "ERROR", "tracker", f"Training {status}", fields)
+        self.metrics.close()  # Before the end is told: whoever reads it finds every line.
         self.event("end", status=STATUSES[status], step=step, reason=error)
-        self._events.sync()
+        with suppress(OSError):  # Written it is; a disk that refuses to say so is none that one could wait for.
+            self._events.sync()
         self._events.close()
-        self.metrics.close()
         self.log.close()
 
     def close(self) -> None:
@@ -297,40 +365,39 @@ class ExperimentTracker:
     def _start_companion(self) -> None:
         if not self.config.monitoring.stores:
             return
-        command = [sys.executable, "-m", "spectral_mlflow.stores", str(self.run_dir), "--follow"]
-        environment = {**os.environ}
-        if self._tracking_uri:  # Not an argument: other users of the machine can read those.
-            environment["MLFLOW_TRACKING_URI"] = self._tracking_uri
-        with (self.run_dir / "logs" / "companion.log").open("ab") as output:
-            # A session of its own, so that Ctrl-C for the trainer does not reach it.
-            self._companion = subprocess.Popen(  # noqa: S603 - our own interpreter and package
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-            )
+        try:
+            self._companion.start()
+        except OSError as failure:
+            self.alert(self.checkpoints_step(), "critical", "stores", f"no companion for the stores: {failure}",
+                       f"spectral sync {self.experiment_id} sends them the run later")  # fmt: skip
 
     def store_state(self) -> dict[str, Any]:
         """What the companion says of the run in MLflow: run_id, closed, error; empty before it said anything."""
-        try:
-            return dict(json.loads((self.run_dir / "stores" / "mlflow.json").read_text()))
-        except (OSError, ValueError):
-            return {}
+        return self._companion.state()
 
-    def wait_for_stores(self, seconds: float, *, sleep: Callable[[float], None] = time.sleep) -> bool:
-        """Wait until the companion has sent everything, at most so long.
+    def wait_for_stores(
+        self,
+        seconds: float,
+        *,
+        stop: Callable[[], bool] = lambda: False,
+        tell: Callable[[float], None] = lambda _: None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> bool:
+        """Wait until the companion has sent everything (`CompanionProcess.wait`), at most so long.
 
         Returns:
             Whether the stores are complete; if not, the companion goes on, and ``spectral sync`` helps.
         """
-        deadline = time.monotonic() + seconds
-        while self._companion is not None and not self._stores_are_complete():
-            if time.monotonic() > deadline or self._companion.poll() not in (None, 0):
-                return False
-            sleep(0.1)
-        return True
+        stores = self.config.monitoring.stores
+        return not stores or self._companion.wait(seconds, stop=stop, tell=tell, sleep=sleep)
 
-    def _stores_are_complete(self) -> bool:
-        state = self.store_state()  # Of a resumed run it may still be that of the end before.
-        written = (self.run_dir / "logs" / "events.jsonl").stat().st_size
-        return bool(state.get("closed") and state.get("events_offset") == written)
+
+def cannot_write(run_dir: Path, failure: OSError) -> UserError:
+    """What to tell of a run directory that refuses its first files."""
+    return UserError(
+        f"run directory {run_dir} cannot be written ({failure.strerror or failure}); "
+        "see to its permissions and the space on its disk, or give monitoring.experiments_dir another folder"
+    )
 
 
 def _same(one: Any, other: Any) -> bool:

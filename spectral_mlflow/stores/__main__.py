@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+
+from spectral_mlflow.stores.priority import step_back, step_forward_without
+
+if __name__ == "__main__" and "--follow" in sys.argv:
+    step_back()  # The imports alone take half a second of the trainer's processor.
+
 import argparse
 import logging
 import os
 import signal
-import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +22,11 @@ from filelock import Timeout
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.stores.base import RunView
 from spectral_mlflow.stores.companion import Companion, Pace, companion_lock
+from spectral_mlflow.stores.sweep import Sweep
 from spectral_mlflow.tracking_uri import resolve
 
 # Somebody waits for a single pass.
 PATIENCE_ONCE = 10.0
-NICENESS = 10
 
 USER_ERROR, GAVE_UP = 2, 1
 
@@ -76,7 +82,7 @@ def _mirror(known: argparse.Namespace, stop: threading.Event) -> int:
     if not run.directory.is_dir():
         raise UserError(f"{run.directory} is no directory; give the directory of a run")
     if known.follow:
-        os.nice(NICENESS)  # The trainer's work comes first.
+        step_forward_without(run.goes_on)
     uri = resolve((run.start() or {}).get("tracking_uri"), _given(known))
     from spectral_mlflow.stores.mlflow import MlflowStore  # Two seconds, which no user's mistake needs to wait for.
 
@@ -85,14 +91,18 @@ def _mirror(known: argparse.Namespace, stop: threading.Event) -> int:
         Pace(), poll=known.poll, settle=known.settle, handover=known.handover,
         patience=default if known.patience is None else known.patience,
     )  # fmt: skip
+    sweep = Sweep(run.directory.parent, stop)
     try:
         with companion_lock(run.directory, pace.handover if known.follow else 0.0):
-            return _work(Companion(run, MlflowStore(uri), pace=pace, stop=stop), follow=known.follow)
+            companion = Companion(run, MlflowStore(uri), pace=pace, stop=stop, on_open=sweep.start)
+            return _work(companion, follow=known.follow)
     except Timeout:
         if known.follow:
             logging.getLogger(__name__).info("another companion follows %s already", run.directory)
             return 0
         raise UserError(f"another companion follows {run.directory} already; it will send everything") from None
+    finally:
+        sweep.wait()
 
 
 def _given(known: argparse.Namespace) -> str | None:

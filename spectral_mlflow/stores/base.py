@@ -97,6 +97,11 @@ class RunView:
         elsewhere = bool(writers) and writers[-1].get("host", socket.gethostname()) != socket.gethostname()
         return elsewhere and time.time() - self._last_written() < FOREIGN_SILENCE
 
+    def goes_on(self) -> bool:
+        """Whether a trainer lives that has not yet said how the run ended."""
+        last = last_record(self.events_path)
+        return self.is_alive() and not (last and last.get("event") == "end")
+
     def _last_written(self) -> float:
         journals = [path for path in (self.metrics_path, self.events_path) if path.exists()]
         return max((path.stat().st_mtime for path in journals), default=0.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -36,6 +37,8 @@ for _name in ("mlflow", "alembic", "urllib3"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 FIRST_USE_SECONDS = 120
+SLOWEST_STORING = 5e6  # bytes a second
+LONGEST_STORING = 300.0  # seconds
 LONGEST_MESSAGE = 500
 
 _log = logging.getLogger(__name__)
@@ -126,13 +129,53 @@ def run_exists(client: MlflowClient, run_id: str) -> bool:
     return True
 
 
+class _Allowance:
+    """The usual time-out of a request, and what the calls that are under way need beyond it.
+
+    MLflow reads it from the environment, which the threads of a process share.
+    """
+
+    NAME = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._granted: list[int] = []
+        self._usual = 0
+
+    def grant(self, seconds: int) -> None:
+        with self._lock:
+            if not self._granted:
+                self._usual = int(os.environ[self.NAME])
+            self._granted.append(seconds)
+            self._set()
+
+    def take_back(self, seconds: int) -> None:
+        with self._lock:
+            self._granted.remove(seconds)
+            self._set()
+
+    def _set(self) -> None:
+        os.environ[self.NAME] = str(self._usual + max(self._granted, default=0))
+
+
+_allowance = _Allowance()
+
+
 @contextmanager
 def allowing(seconds: float) -> Iterator[None]:
     """Give the server this much more time to answer; the short time-out is meant for small calls."""
-    name = "MLFLOW_HTTP_REQUEST_TIMEOUT"
-    usual = os.environ[name]
-    os.environ[name] = str(int(usual) + round(seconds))
+    whole = round(seconds)
+    _allowance.grant(whole)
     try:
         yield
     finally:
-        os.environ[name] = usual
+        _allowance.take_back(whole)
+
+
+def upload_seconds(size: int) -> float:
+    """How long a server may take over a file after it has all of it; while it is sent the short time-out holds.
+
+    Args:
+        size: bytes.
+    """
+    return min(size / SLOWEST_STORING, LONGEST_STORING)

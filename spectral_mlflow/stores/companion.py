@@ -24,8 +24,9 @@ class Pace:
     """How often and how long, all in seconds.
 
     Attributes:
-        poll: between looks at a journal that grows.
-        slowest_poll: between looks at one that has stopped growing.
+        poll: between looks at whether the journals grow and the trainer lives; a look costs next to nothing.
+        slowest_poll: between looks at journals that have stopped growing.
+        interval: between calls with metrics, each of which costs the store 10 ms and more; events do not wait.
         retry: before the second call to a store that failed; doubles with each failure.
         longest_retry: the most that it doubles to.
         patience: how long a failing store is called after the trainer is gone.
@@ -35,6 +36,7 @@ class Pace:
 
     poll: float = 0.5
     slowest_poll: float = 2.0
+    interval: float = 2.0
     retry: float = 1.0
     longest_retry: float = 60.0
     patience: float = 60.0
@@ -59,6 +61,8 @@ class Companion:
         *,
         pace: Pace | None = None,
         stop: threading.Event | None = None,
+        on_open: Callable[[], None] | None = None,
+        on_sent: Callable[[int], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Nothing is read or sent yet.
@@ -68,6 +72,8 @@ class Companion:
             store: where it is mirrored.
             pace: how often and how long.
             stop: set by a signal: the batch in hand is finished, then the companion returns.
+            on_open: called when the store has the run, possibly more than once.
+            on_sent: told how many bytes of metrics.jsonl the store has.
             clock: seconds.
         """
         self.run = run
@@ -75,6 +81,8 @@ class Companion:
         self.pace = pace or Pace()
         self.stop = stop or threading.Event()
         self.state = StoreState.load(run.state_path)
+        self._on_open = on_open or (lambda: None)
+        self._on_sent = on_sent or (lambda _: None)
         self._clock = clock
         self._opened = False
 
@@ -91,11 +99,11 @@ class Companion:
         return self._work(follow=False)
 
     def _work(self, *, follow: bool) -> StoreState:
-        pause, retry, failing_since = self.pace.poll, self.pace.retry, None
+        retry, failing_since = self.pace.retry, None
         while not self.stop.is_set():
             alive = self.run.is_alive()  # Before reading: what a dead trainer has written is complete.
             try:
-                moved = self._advance(alive=alive)
+                self._advance(alive=alive)
                 if not self._goes_on(alive=alive, follow=follow):
                     break
             except StoreError as failure:
@@ -105,13 +113,37 @@ class Companion:
                 failing_since = None if waits_for_trainer else failing_since or self._clock()
                 if failing_since is not None and self._clock() - failing_since >= self.pace.patience:
                     break
-                self.stop.wait(retry if waits_for_trainer else min(retry, self.pace.patience / 4))
+                self._back_off(retry if waits_for_trainer else min(retry, self.pace.patience / 4), alive=alive)
                 retry = min(2 * retry, self.pace.longest_retry)
                 continue
             retry, failing_since = self.pace.retry, None
-            pause = self.pace.poll if moved else min(1.5 * pause, self.pace.slowest_poll)
-            self.stop.wait(pause)
+            self._rest()
         return self.state
+
+    def _back_off(self, seconds: float, *, alive: bool) -> None:
+        """Leave a failing store alone for a while, but no longer when something has happened to the run."""
+        until, (_, seen) = self._clock() + seconds, self._sizes()
+        while (left := until - self._clock()) > 0 and not self.stop.wait(min(left, self.pace.slowest_poll)):
+            if self._sizes()[1] != seen or (alive and not self.run.is_alive()):
+                return
+
+    def _rest(self) -> None:
+        """Wait until there is an event, the trainer is gone, or lines of metrics have waited long enough."""
+        began, pause, seen = self._clock(), self.pace.poll, self._sizes()
+        while not self.stop.wait(pause):
+            metrics, events = sizes = self._sizes()
+            waited = self._clock() - began >= self.pace.interval
+            if events > self.state.events_offset or (metrics > self.state.metrics_offset and waited):
+                return
+            if not self.run.is_alive():
+                return
+            pause = self.pace.poll if sizes != seen else min(1.5 * pause, self.pace.slowest_poll)
+            seen = sizes
+
+    def _sizes(self) -> tuple[int, int]:
+        paths = (self.run.metrics_path, self.run.events_path)
+        metrics, events = (path.stat().st_size if path.exists() else 0 for path in paths)
+        return metrics, events
 
     def _goes_on(self, *, alive: bool, follow: bool) -> bool:
         """Whether there is more to wait for after a pass without failure."""
@@ -123,24 +155,26 @@ class Companion:
 
     # One pass
 
-    def _advance(self, *, alive: bool) -> bool:
-        """Send everything new, and the end if the run has one. Returns whether there was anything."""
+    def _advance(self, *, alive: bool) -> None:
+        """Send everything new, and the end if the run has one."""
         if self.run.start() is None:
-            return False
+            return
         if not self.is_behind():
             if self._opened or self.store.holds(self.state):
                 self._save(error=None)
-                return False
+                return
             self._save(**vars(StoreState()))  # That was another store, or this one before it was lost.
         self._save(closed=False)  # A resumed run is open again before the store has heard of it.
-        if not self._opened:
+        opened_now = not self._opened
+        if opened_now:
             self._save(**vars(self.store.open(self.run, self.state)))
             self._opened = True
-        sent = self._send_metrics() + self._send_events()
-        outcome = self.run.outcome(alive=alive)
+            self._on_open()
+        self._send_metrics()
+        told = self._send_events()
+        outcome = self.run.outcome(alive=alive) if opened_now or told or not alive else None
         if outcome is not None and not self.stop.is_set():
             self._close(outcome)
-        return sent > 0
 
     def is_behind(self) -> bool:
         """Whether the journals have something that the store has not."""
@@ -150,25 +184,24 @@ class Companion:
         read = ((self.run.metrics_path, self.state.metrics_offset), (self.run.events_path, self.state.events_offset))
         return any(has_more(path, offset) for path, offset in read)
 
-    def _send_metrics(self) -> int:
-        sent = 0
+    def _send_metrics(self) -> None:
         for batch in batches(self.run.metrics_path, self.state.metrics_offset):
             self.store.metrics(batch)
             self._save(metrics_offset=batch[-1][1], error=None)
-            sent += len(batch)
+            self._on_sent(self.state.metrics_offset)
             if self.stop.is_set():
                 break
-        return sent
 
-    def _send_events(self) -> int:
-        sent, path, offset = 0, self.run.events_path, self.state.events_offset
+    def _send_events(self) -> bool:
+        """Whether there were any."""
+        told, path, offset = False, self.run.events_path, self.state.events_offset
         for record, behind in journal.read(path, offset if is_boundary(path, offset) else 0):
             self.store.event(record)
             self._save(events_offset=behind, error=None)
-            sent += 1
+            told = True
             if self.stop.is_set():
                 break
-        return sent
+        return told
 
     def _close(self, outcome: Outcome) -> None:
         self.store.close(outcome)

@@ -24,7 +24,7 @@ from spectral_mlflow.stores.artifacts import Artifacts, Sent
 from spectral_mlflow.stores.base import NO_MODELS, Outcome, RunView, StoreError
 from spectral_mlflow.stores.description import describe, heading
 from spectral_mlflow.stores.models import log_best
-from spectral_mlflow.stores.points import calls
+from spectral_mlflow.stores.points import MARK, calls, joined
 from spectral_mlflow.stores.reader import Batch
 from spectral_mlflow.stores.state import StoreState
 
@@ -62,6 +62,7 @@ class MlflowStore:
         self._run_id = ""
         self._outcome: Outcome | None = None
         self._sent: Sent = {}
+        self._marks: dict[str, str] = {}
         self._limit = FIRST_POINTS
 
     def open(self, run: RunView, state: StoreState) -> StoreState:
@@ -76,14 +77,17 @@ class MlflowStore:
             self._run_id = self._find(here) or self._create()
             self._artifacts = Artifacts(self._client, self._run_id, run, self._sent)
             current = self._client.get_run(self._run_id)
+            self._marks = {name: text for name, text in current.data.tags.items() if name.startswith(MARK)}
             self._tag(self._missing_birth_tags(current))
             self._send_facts()
+        stored, ours = int(current.data.tags.get(OFFSET, 0)), here.run_id == self._run_id
         return StoreState(
             run_id=self._run_id,
             experiment_id=current.info.experiment_id,
             tracking_uri=without_password(self._uri),
-            metrics_offset=int(current.data.tags.get(OFFSET, 0)),
-            events_offset=here.events_offset if here.run_id == self._run_id else 0,
+            # The state may have been set back, because the journal lost lines that the store has.
+            metrics_offset=min(stored, here.metrics_offset) if ours else stored,
+            events_offset=here.events_offset if ours else 0,
         )
 
     def holds(self, state: StoreState) -> bool:
@@ -171,7 +175,8 @@ class MlflowStore:
         """Send lines of metrics, at most 990 points a call, each with the offset behind it."""
         with clients.store_errors():
             for call in calls(batch, self._limits()):
-                self._tag(call.marks)
+                self._marks |= {name: joined(self._marks.get(name, ""), mark) for name, mark in call.marks.items()}
+                self._tag({name: self._marks[name] for name in call.marks})
                 offset = [] if call.offset is None else [RunTag(OFFSET, str(call.offset))]
                 with clients.allowing(POINTS_SECONDS):
                     self._client.log_batch(self._run_id, metrics=call.points, tags=offset)
@@ -191,6 +196,8 @@ class MlflowStore:
                     self._artifacts.offer(record["path"])
                 case "sample":
                     self._artifacts.offer(record["path"])
+                case "checkpoint" | "checkpoint_removed":
+                    self._artifacts.offer_checkpoints()
                 case "alert":
                     self._tag(_alert_tag(record))
                 case "resume":

@@ -20,9 +20,8 @@ from spectral_mlflow import journal, model_folder
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.model_folder import ModelFacts
 from spectral_mlflow.sampling import Sampling
-from spectral_mlflow.stores.artifacts import SLOWEST_UPLOAD
 from spectral_mlflow.stores.base import RunView
-from spectral_mlflow.stores.client import allowing
+from spectral_mlflow.stores.client import allowing, upload_seconds
 
 NAME = "best"
 DIGEST = "spectral.digest"
@@ -90,7 +89,7 @@ def _fill(client: MlflowClient, run_id: str, model: LoggedModel, run: RunView, f
         packed = Path(temporary) / "model"
         _pack(packed, model.model_id, run_id, run)
         size = sum(path.stat().st_size for path in packed.rglob("*") if path.is_file())
-        with allowing(size / SLOWEST_UPLOAD):
+        with allowing(upload_seconds(size)):
             client.log_model_artifacts(model.model_id, str(packed))
     outputs = client.get_run(run_id).outputs
     if model.model_id not in [output.model_id for output in (outputs.model_outputs if outputs else [])]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,10 +12,13 @@ from mlflow.entities import Metric
 
 from spectral_mlflow import journal
 from spectral_mlflow.journal import Record
-from spectral_mlflow.stores.facts import valid_name
+from spectral_mlflow.stores.facts import LONGEST_TAG, valid_name
 from spectral_mlflow.stores.reader import Batch
 
 NOT_METRICS = ("step", "timestamp")
+MARK = "spectral.nonfinite."
+
+_MARK = re.compile(r"(-?inf) at step (\d+) \(([^)]+)\)")
 
 
 @dataclass
@@ -49,7 +53,7 @@ def calls(batch: Batch, limits: Iterator[int]) -> Iterator[Call]:
             yield Call(points=line[:limit])
             line = line[limit:]
         call.points += line
-        call.marks |= marks(record)
+        call.marks |= {name: joined(call.marks.get(name, ""), mark) for name, mark in marks(record).items()}
         call.offset = offset
     yield call
 
@@ -67,12 +71,28 @@ def points(record: Record) -> list[Metric]:
 
 
 def marks(record: Record) -> dict[str, str]:
-    """A tag for each infinite value of the line, which says where it is."""
+    """A tag for each infinite value of the line, which says where it is; `joined` has those of several lines."""
     return {
-        valid_name(f"spectral.nonfinite.{name}"): f"{float(value)} at step {record.get('step')}"
+        valid_name(f"{MARK}{name}"): f"{float(value)} at step {record.get('step')} ({record.get('timestamp')})"
         for name, value in _numbers(record)
         if math.isinf(value)
     }
+
+
+def joined(before: str, mark: str) -> str:
+    """The marks of one metric in one tag, each once; the oldest give way when it is full."""
+    each = list(dict.fromkeys([*(one for one in before.split(", ") if one), *mark.split(", ")]))
+    while len(", ".join(each)) > LONGEST_TAG:
+        del each[0]
+    return ", ".join(each)
+
+
+def unmarked(tags: Mapping[str, str]) -> Iterator[tuple[int, str, str, float]]:
+    """Step, timestamp, metric and value of the infinite values that the tags of a run name."""
+    for tag, text in tags.items():
+        if tag.startswith(MARK):
+            for match in _MARK.finditer(text):
+                yield int(match[2]), match[3], tag.removeprefix(MARK), float(match[1])
 
 
 def _numbers(record: Mapping[str, Any]) -> list[tuple[str, float]]:

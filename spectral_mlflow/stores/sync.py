@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -63,7 +64,23 @@ def _is_gone(tracking_uri: str | None) -> bool:
     return file is not None and not file.exists()
 
 
+# Told the run, the bytes of its metrics.jsonl that the store has, and all of them.
+Watch = Callable[[Path, int, int], None]
+
+
 def sync(run_dirs: Sequence[Path], tracking_uri: str | None = None, *, patience: float = PATIENCE) -> list[SyncResult]:
+    """What `syncing` says of all runs, in their order."""
+    return list(syncing(run_dirs, tracking_uri, patience=patience))
+
+
+def syncing(
+    run_dirs: Sequence[Path],
+    tracking_uri: str | None = None,
+    *,
+    patience: float = PATIENCE,
+    watch: Watch | None = None,
+    stop: threading.Event | None = None,
+) -> Iterator[SyncResult]:
     """Send what the store lacks, and close runs that have ended or whose trainer is gone.
 
     Args:
@@ -71,15 +88,22 @@ def sync(run_dirs: Sequence[Path], tracking_uri: str | None = None, *, patience:
         tracking_uri: the store; default: for each run the one that it was going to.
         patience: seconds to call a store that does not answer. One that did not answer for one run
             is asked once for each of the others.
+        watch: told how far the metrics of a run are.
+        stop: ends the work after the call in hand once it is set.
 
-    Returns:
+    Yields:
         What became of each run, in their order. A run that cannot be sent does not stop the others.
     """
-    silent = set[str]()
-    return [_sync_one(RunView(run_dir), tracking_uri, patience, silent) for run_dir in run_dirs]
+    silent, stop = set[str](), stop or threading.Event()
+    for run_dir in run_dirs:
+        if stop.is_set():
+            return
+        yield _sync_one(RunView(run_dir), tracking_uri, patience, silent, watch or (lambda *_: None), stop)
 
 
-def _sync_one(run: RunView, asked_for: str | None, patience: float, silent: set[str]) -> SyncResult:
+def _sync_one(
+    run: RunView, asked_for: str | None, patience: float, silent: set[str], watch: Watch, stop: threading.Event
+) -> SyncResult:
     start = run.start()
     if start is None:
         return SyncResult(run.directory, complete=True, message="has nothing to send yet")
@@ -89,7 +113,7 @@ def _sync_one(run: RunView, asked_for: str | None, patience: float, silent: set[
         uri = resolve(start.get("tracking_uri"), asked_for)
     except UserError as mistake:
         return SyncResult(run.directory, complete=False, message=str(mistake))
-    result = _send(run, uri, 0.0 if uri in silent else patience)
+    result = _send(run, uri, 0.0 if uri in silent else patience, watch, stop)
     if not result.complete:
         silent.add(uri)
     return result
@@ -99,13 +123,17 @@ def _has_store(start: Record) -> bool:
     return "mlflow" in start.get("stores", ["mlflow"])
 
 
-def _send(run: RunView, uri: str, patience: float) -> SyncResult:
+def _send(run: RunView, uri: str, patience: float, watch: Watch, stop: threading.Event) -> SyncResult:
     from spectral_mlflow.stores.mlflow import MlflowStore  # Two seconds, which `--help` does not need.
 
     try:
         with companion_lock(run.directory):
             before = StoreState.load(run.state_path)
-            state = Companion(run, MlflowStore(uri), pace=Pace(patience=patience)).catch_up()
+            size = run.metrics_path.stat().st_size if run.metrics_path.exists() else 0
+            state = Companion(
+                run, MlflowStore(uri), pace=Pace(patience=patience), stop=stop,
+                on_sent=lambda sent: watch(run.directory, sent, size),
+            ).catch_up()  # fmt: skip
     except Timeout:
         return SyncResult(run.directory, complete=True, message="is being sent by its companion")
     if state.error is not None:

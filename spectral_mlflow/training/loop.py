@@ -46,14 +46,17 @@ class Trainer:
         self.progress = progress
         self.tokens_per_step = learner.tokens_per_step
         self.compile_seconds: float | None = None
-        self._saved_step = self.state.step
+        self._begun_at = self.state.step or -1  # Nothing is saved of a run that has not begun.
 
     def run(self, signals: StopSignals) -> Outcome:
         """Train until the last step, early stopping, a signal, or too many steps without a finite gradient."""
         state, training = self.state, self.config.training
         if self.config.runtime.compile:
             self.compile()
+        self.tracker.checkpoints.prepare(state.model, state.optimizer)
         while state.step < training.steps:
+            if signals.received:
+                return self.stopped(None, signals)
             started = time.perf_counter()
             result, metrics = self.learner.step()
             self.count(result)
@@ -62,8 +65,9 @@ class Trainer:
             state.seconds += time.perf_counter() - started
             self.record(metrics)
             reason = self.stop_reason(evaluated="val_loss" in metrics)
-            if reason or signals.received:
+            if reason:
                 return self.stopped(reason, signals)
+        self.tracker.checkpoints.wait()
         return Outcome("completed", None, 0)
 
     def compile(self) -> None:
@@ -156,14 +160,12 @@ class Trainer:
         return self.state.step % interval == 0 or self.state.step == self.config.training.steps
 
     def save(self, metrics: Metrics, *, best: bool = False) -> None:
-        """Write a checkpoint."""
+        """Copy the state and have it written while training goes on."""
         state = self.state
-        path = self.tracker.save_checkpoint(
-            state.model, state.optimizer, None, state.step, metrics,
-            loss_history=state.loss_history, state=state.extra(), best=best,
+        self.tracker.save_checkpoint(
+            state.model, state.optimizer, state.scheduler, state.step, metrics,
+            loss_history=state.loss_history, state=state.extra(), best=best, wait=False,
         )  # fmt: skip
-        if path:
-            self._saved_step = state.step
 
     def sample(self) -> None:
         """Generate a text and keep it. The generator is its own, so that training draws the same numbers without."""
@@ -186,8 +188,9 @@ class Trainer:
 
     def stopped(self, reason: str | None, signals: StopSignals) -> Outcome:
         """Save what the last checkpoint does not have, and name how the run ended."""
-        if self._saved_step < self.state.step:
+        if max(self._begun_at, self.tracker.saved_step()) < self.state.step:
             self.save({})
+            self.tracker.checkpoints.wait()
         if signals.received:
             return Outcome("killed", signals.received.name, signals.exit_code)
         if self.state.skipped_in_a_row:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from spectral_mlflow.config import ModelConfig
+from spectral_mlflow.config import ExperimentConfig
 from spectral_mlflow.data import tokenizers
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.model_folder import FOLDER, ModelFacts
@@ -17,6 +17,9 @@ from spectral_mlflow.monitoring.checkpoints import CheckpointManager
 from spectral_mlflow.monitoring.configs import ConfigTracker
 from spectral_mlflow.monitoring.tracker import ExperimentTracker
 from spectral_mlflow.text_model import TextModel
+from spectral_mlflow.training.fit import check_settings, check_tensors
+
+WHATEVER_THE_WEIGHTS = ("name", "training.", "dataset.", "monitoring.", "runtime.")  # Settings that shape no weights.
 
 
 def best(run_dir: Path) -> TextModel:
@@ -39,7 +42,7 @@ def export(run_dir: Path) -> Path:
     text_model = _text_model(run_dir, settings, checkpoint)
     val_loss = checkpoint.get("metrics", {}).get("val_loss", math.nan)
     facts = ModelFacts(
-        model=dataclasses.asdict(settings),
+        model=dataclasses.asdict(settings.model),
         vocab_size=text_model.tokenizer.vocab_size,
         run=run_dir.name,
         step=checkpoint["step"],
@@ -66,8 +69,8 @@ def export_at_end(tracker: ExperimentTracker, step: int) -> None:
         tracker.event("model", path=folder.name, step=step)
 
 
-def _settings(run_dir: Path) -> ModelConfig:
-    return ConfigTracker(str(run_dir)).load_settings().model
+def _settings(run_dir: Path) -> ExperimentConfig:
+    return ConfigTracker(str(run_dir)).load_settings()
 
 
 def _best_checkpoint(run_dir: Path) -> dict[str, Any]:
@@ -79,8 +82,10 @@ def _best_checkpoint(run_dir: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def _text_model(run_dir: Path, settings: ModelConfig, checkpoint: Mapping[str, Any]) -> TextModel:
+def _text_model(run_dir: Path, config: ExperimentConfig, checkpoint: Mapping[str, Any]) -> TextModel:
     tokenizer = tokenizers.load(run_dir / "tokenizer.json")
-    model = GPT(settings, tokenizer.vocab_size)
+    check_settings(checkpoint, config, WHATEVER_THE_WEIGHTS)
+    model = GPT(config.model, tokenizer.vocab_size)
+    check_tensors("model_state_dict", checkpoint["model_state_dict"], model.state_dict())
     model.load_state_dict(checkpoint["model_state_dict"])
     return TextModel(model.eval(), tokenizer)

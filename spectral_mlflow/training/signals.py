@@ -7,10 +7,18 @@ from types import FrameType, TracebackType
 
 
 class StopSignals:
-    """Within this context the first SIGINT or SIGTERM is only noted; a second SIGINT stops at once."""
+    """Within this context the first SIGINT or SIGTERM is only noted; a second SIGINT stops at once.
+
+    Attributes:
+        received: the first signal.
+        count: how many there were.
+        patient: whether also a second SIGINT is only noted, where somebody looks at `count` often.
+    """
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
+        self.count = 0
+        self.patient = False
         self._previous: dict[signal.Signals, object] = {}
 
     @property
@@ -28,6 +36,8 @@ class StopSignals:
             signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal gave us
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        if self.received is not None and number == signal.SIGINT:
+        self.count += 1
+        if self.received is None:
+            self.received = signal.Signals(number)
+        elif number == signal.SIGINT and not self.patient:
             raise KeyboardInterrupt
-        self.received = signal.Signals(number)

@@ -3,29 +3,57 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
+from spectral_mlflow.errors import UserError
 from spectral_mlflow.models.gpt import GPT
+from spectral_mlflow.training.fit import check_groups, check_tensors
 
 KERNELS = ("fused", "foreach")  # Of what an optimizer remembers, what the device decides.
+
+# Sections of a checkpoint's `state` whose entries are pieces of their own.
+SECTIONS = ("counters", "data", "random", "generators", "monitors")
+# Generators that a machine may lack, and monitors that a continued run may begin with, need no state.
+OPTIONAL = ("state.random.cuda", "state.random.mps", "state.monitors.")
+
+
+class Stateful(Protocol):
+    """Whatever goes on from where it was: a scheduler, a monitor."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it needs for that."""
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> Any:
+        """Go on from there."""
 
 
 @dataclass
 class TrainState:
     """What a run is made of between two steps.
 
-    The data order needs no entry: a batch is a function of the seed and the step alone. The learning
-    rate needs none either: it is a function of the step.
+    The learning rate needs no entry, as it is a function of the step, and a batch is one of the seed and the step
+    alone: of the data a checkpoint keeps just these two.
+
+    Attributes:
+        seed: of the order of the data.
+        scheduler: of anything that the step alone does not decide.
+        generators: random generators that the run owns, by name.
+        monitors: what watches the run and remembers what it saw, by name.
     """
 
     model: GPT
     optimizer: torch.optim.Optimizer
     loss: torch.nn.Module
     scaler: torch.amp.GradScaler = field(default_factory=lambda: torch.amp.GradScaler("cpu", enabled=False))
+    seed: int = 0
+    scheduler: Stateful | None = None
+    generators: dict[str, torch.Generator] = field(default_factory=dict)
+    monitors: dict[str, Stateful] = field(default_factory=dict)
     step: int = 0
     best_val_loss: float = float("inf")
     best_step: int = 0
@@ -40,27 +68,81 @@ class TrainState:
     )  # fmt: skip
 
     def extra(self) -> dict[str, Any]:
-        """What a checkpoint holds beside model, optimizer, step and loss history."""
+        """What a checkpoint holds beside model, optimizer, scheduler, step and loss history."""
         return {
             "counters": {name: getattr(self, name) for name in self.COUNTERS},
+            "data": {"seed": self.seed, "step": self.step},
             "loss_state_dict": self.loss.state_dict(),
             "scaler": self.scaler.state_dict(),
+            "monitors": {name: monitor.state_dict() for name, monitor in self.monitors.items()},
+            "generators": {name: generator.get_state() for name, generator in self.generators.items()},
             "random": _random_state(),
             "threads": torch.get_num_threads(),
         }
 
-    def restore(self, checkpoint: dict[str, Any]) -> None:
-        """Continue from a checkpoint; the random generators last, since nothing may draw afterwards."""
+    def restore(self, checkpoint: Mapping[str, Any]) -> list[str]:
+        """Continue from a checkpoint; the random generators last, since nothing may draw afterwards.
+
+        Returns:
+            Monitors that it knows nothing of, which begin anew.
+
+        Raises:
+            UserError: it lacks a piece, or is one of another model; nothing is changed then.
+        """
+        self._check(checkpoint)
+        extra = checkpoint["state"]
         self.model.load_state_dict(checkpoint["model_state_dict"])
         self.optimizer.load_state_dict(_as_here(checkpoint["optimizer_state_dict"], self.optimizer))
-        if scaler := checkpoint["state"].get("scaler"):  # Empty but in float16, and from a time before it.
-            self.scaler.load_state_dict(scaler)
-        self.loss.load_state_dict(checkpoint["state"]["loss_state_dict"])
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict(checkpoint["scheduler_state_dict"])
+        if extra["scaler"]:  # Empty but in float16.
+            self.scaler.load_state_dict(extra["scaler"])
+        self.loss.load_state_dict(extra["loss_state_dict"])
         self.step = checkpoint["step"]
         self.loss_history = list(checkpoint["loss_history"])
-        for name, value in checkpoint["state"]["counters"].items():
+        for name, value in extra["counters"].items():
             setattr(self, name, value)
-        _restore_random_state(checkpoint["state"]["random"])
+        for name, monitor in self.monitors.items():
+            if name in extra["monitors"]:
+                monitor.load_state_dict(extra["monitors"][name])
+        for name, generator in self.generators.items():
+            generator.set_state(extra["generators"][name])
+        _restore_random_state(extra["random"])
+        return [name for name in self.monitors if name not in extra["monitors"]]
+
+    def _check(self, checkpoint: Mapping[str, Any]) -> None:
+        step, found = checkpoint.get("step"), pieces(checkpoint)
+        lacking = [name for name in self._pieces() if name not in found and not name.startswith(OPTIONAL)]
+        if lacking:
+            raise UserError(
+                f"the checkpoint of step {step} lacks {', '.join(lacking)}, without which the run would be another "
+                "one; remove the file to continue from the one before, or start a new run"
+            )
+        position = {"seed": self.seed, "step": step}
+        if checkpoint["state"]["data"] != position:
+            raise UserError(
+                f"the checkpoint of step {step} has its data at {checkpoint['state']['data']}, the run at {position}; "
+                "remove the file to continue from the one before"
+            )
+        check_tensors("model_state_dict", checkpoint["model_state_dict"], self.model.state_dict())
+        check_tensors("state.loss_state_dict", checkpoint["state"]["loss_state_dict"], self.loss.state_dict())
+        check_groups(checkpoint["optimizer_state_dict"], self.optimizer.state_dict())
+
+    def _pieces(self) -> list[str]:
+        """Those that a checkpoint of this run must have."""
+        scheduler = [] if self.scheduler is None else ["scheduler_state_dict"]
+        top = ["step", "model_state_dict", "optimizer_state_dict", *scheduler, "loss_history"]
+        return [*top, *pieces({"state": self.extra()})]
+
+
+def pieces(checkpoint: Mapping[str, Any]) -> list[str]:
+    """Dotted names of what a checkpoint is made of: its entries, those of ``state``, and those of its sections."""
+    names = [name for name in checkpoint if name != "state"]
+    for name, value in checkpoint.get("state", {}).items():
+        names.append(f"state.{name}")
+        if name in SECTIONS:
+            names += [f"state.{name}.{entry}" for entry in value]
+    return names
 
 
 def _as_here(saved: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:

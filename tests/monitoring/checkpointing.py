@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from spectral_mlflow.monitoring import CheckpointManager
+from spectral_mlflow.monitoring.seal import Facts, SealingWriter
 
 
 def trained(seed: int = 0) -> tuple[nn.Module, torch.optim.Optimizer]:
@@ -38,3 +39,11 @@ def flip(path: Path, place: float) -> None:
     content = bytearray(path.read_bytes())
     content[int(place * (len(content) - 1))] ^= 1
     path.write_bytes(content)
+
+
+def sealed(path: Path, content: object, sequence: int) -> None:
+    """A file of whatever torch saves, with a seal that is valid."""
+    with path.open("wb") as file:
+        writer = SealingWriter(file)
+        torch.save(content, writer)
+        writer.finish(Facts(sequence))

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 import torch
-from checkpointing import flip, save, steps
+from checkpointing import flip, save, sealed, steps
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.monitoring import CheckpointManager
-from spectral_mlflow.monitoring.checkpoint_file import DamagedCheckpointError, seal, write
+from spectral_mlflow.monitoring.checkpoint_file import DamagedCheckpointError, write
 
 
 def test_cleanup_spares_the_newest_whole_one(tmp_path: Path) -> None:
@@ -92,9 +92,7 @@ def test_code_in_a_checkpoint_is_never_run(tmp_path: Path) -> None:
     manager = CheckpointManager(str(tmp_path))
     save(manager, 1)
     hostile = manager.directory / "checkpoint_step_2.pt"
-    with hostile.open("w+b") as file:
-        torch.save({"step": 2, "state": Attack(tmp_path / "pwned")}, file)
-        seal(file, 99)
+    sealed(hostile, {"step": 2, "state": Attack(tmp_path / "pwned")}, 99)
     assert steps(manager) == [2, 1]
     loaded = manager.load_latest_checkpoint()
     assert loaded is not None
@@ -109,7 +107,7 @@ def test_code_in_a_checkpoint_is_never_run(tmp_path: Path) -> None:
 def test_sealed_file_of_something_else_is_no_checkpoint(tmp_path: Path) -> None:
     """Whole weights without the keys of a checkpoint are refused by that name."""
     manager = CheckpointManager(str(tmp_path))
-    write(manager.directory / "checkpoint_step_1.pt", {"weights": torch.ones(2)}, 1, lambda _: 1 << 40)
+    write(manager.directory / "checkpoint_step_1.pt", {"weights": torch.ones(2)}, 1)
     with pytest.raises(DamagedCheckpointError, match="is not a checkpoint of a run"):
         manager.load_checkpoint(str(manager.directory / "checkpoint_step_1.pt"))
 

@@ -4,7 +4,7 @@ import dataclasses
 import enum
 import zipfile
 from collections import Counter, OrderedDict, defaultdict, namedtuple
-from datetime import datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +23,19 @@ def test_sealed_file_is_still_an_ordinary_torch_file(tmp_path: Path) -> None:
         assert torch.load(path, weights_only=True, **options)["step"] == 7
     with zipfile.ZipFile(path) as file:
         assert file.testzip() is None
-        assert file.comment.startswith(b"spectral-checkpoint 1 sequence 00000000000000000001 sha256 ")
+        assert file.comment.startswith(b'spectral-checkpoint 2 {"sequence": 1, "step": 7, "size": ')
 
 
 class Colour(enum.IntEnum):
     """An enum that is a number too."""
 
     RED = 3
+
+
+class Mode(enum.Enum):
+    """An enum of texts."""
+
+    FAST = "fast"
 
 
 @dataclasses.dataclass
@@ -51,6 +57,10 @@ FOREIGN = {
     "numpy text": (np.str_("a"), "a"),
     "path": (Path("a/b"), "a/b"),
     "enum": (Colour.RED, 3),
+    "enum of texts": (Mode.FAST, "fast"),
+    "date": (date(2024, 1, 2), "2024-01-02"),
+    "time": (time(3, 4), "03:04:00"),
+    "size": (torch.ones(2, 3).shape, (2, 3)),
     "dataclass": (Settings(Path("x")), {"folder": "x", "factor": 2.0}),
     "datetime": (datetime(2024, 1, 2, 3), "2024-01-02T03:00:00"),
     "timedelta": (timedelta(minutes=1), 60.0),

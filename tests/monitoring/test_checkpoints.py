@@ -16,8 +16,6 @@ from torch import nn
 
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.monitoring import CheckpointManager
-from spectral_mlflow.monitoring.checkpoint_file import Checkpoint
-from spectral_mlflow.monitoring.checkpoints import superseded
 
 SPEC_KEYS = {"step", "model_state_dict", "optimizer_state_dict", "loss_history", "config", "timestamp", "git_hash"}
 
@@ -125,19 +123,6 @@ def test_only_the_newest_are_kept(keep: int, saves: list[int]) -> None:
         }  # fmt: skip
         if len(set(saves)) == len(saves):
             assert steps(manager) == newest_first[:keep]
-
-
-@pytest.mark.parametrize(("steps_newest_first", "keep", "removed"), [
-    ([5, 4, 3, 2, 1], 2, [3, 2, 1]),
-    ([5, 4], 2, []),
-    ([5, 4], 3, []),
-    ([2, 5, 1], 1, [5, 1]),
-    ([], 1, []),
-])  # fmt: skip
-def test_retention_goes_by_the_order_of_writing(steps_newest_first: list[int], keep: int, removed: list[int]) -> None:
-    """The files behind the newest N are superseded, whatever their steps are."""
-    files = [Checkpoint(Path(str(step)), step, 9 - place, 0, "") for place, step in enumerate(steps_newest_first)]
-    assert superseded(files, keep) == [Path(str(step)) for step in removed]
 
 
 def test_best_is_spared_until_another_one_is_better(tmp_path: Path) -> None:

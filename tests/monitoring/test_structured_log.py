@@ -120,18 +120,28 @@ def test_rotation_keeps_the_newest_backups_gzipped(tmp_path: Path) -> None:
     assert all(len(part) <= 500 for part in backups)
 
 
-def test_disk_that_refuses_is_told_once_and_stops_nothing(tmp_path: Path) -> None:
-    """On a full disk entries are lost with one line on stderr, and the caller goes on."""
-    code = (
-        "import resource, sys; from pathlib import Path\n"
-        "from spectral_mlflow.monitoring import StructuredLog\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (150, 150))\n"
-        "log = StructuredLog(Path(sys.argv[1]))\n"
-        "for _ in range(9): log.entry('INFO', 'test', 'an entry of some length')\n"
-        "log.close()\n"
-        "print('went on')"
-    )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "training.log")], capture_output=True, text=True)
+REFUSING = (
+    "import resource, sys; from pathlib import Path\n"
+    "from spectral_mlflow.monitoring import StructuredLog\n"
+    "hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]\n"
+    "resource.setrlimit(resource.RLIMIT_FSIZE, (150, hard))\n"
+    "log = StructuredLog(Path(sys.argv[1]))\n"
+    "for number in range(9): log.entry('INFO', 'test', f'entry {number} of some length')\n"
+)
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_disk_that_refuses_stops_nothing(tmp_path: Path, comes_back: bool) -> None:
+    """On a full disk entries wait, with one line on stderr; they follow in order, or their loss is told."""
+    code = REFUSING + ("resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))\n" if comes_back else "")
+    command = [sys.executable, "-c", f"{code}log.close(); print('went on')", str(tmp_path / "training.log")]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "went on\n"), done.stderr
-    assert "File too large; log entries may be lost" in done.stderr
-    assert done.stderr.count("\n") == 1
+    first, *rest = done.stderr.splitlines()
+    assert "File too large; lines are kept in memory until it works again" in first
+    written = re.findall(r"entry (\d) of some length\n", (tmp_path / "training.log").read_text())
+    if comes_back:
+        assert (written, rest) == (list("012345678"), [])
+    else:
+        assert written == list("01")
+        assert [line.split(": ")[-1] for line in rest] == ["[Errno 27] File too large; the last 7 lines are lost"]

@@ -164,7 +164,16 @@ def trained(trained_once: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def fast() -> Pace:
     """No waiting to speak of."""
-    return Pace(poll=0.01, slowest_poll=0.05, retry=0.01, longest_retry=0.05, patience=0.3, settle=0.5, handover=0.1)
+    return Pace(
+        poll=0.01,
+        slowest_poll=0.05,
+        interval=0.02,
+        retry=0.01,
+        longest_retry=0.05,
+        patience=0.3,
+        settle=0.5,
+        handover=0.1,
+    )
 
 
 TRAINER = """

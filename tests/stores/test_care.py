@@ -107,17 +107,25 @@ def test_mistakes_in_rules(arguments: list[str], capsys: pytest.CaptureFixture[s
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+@pytest.mark.parametrize("options", [[], ["--compress"]])
 def test_a_run_moves_house(
-    trained: Path, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    options: list[str],
+    trained: Path,
+    store: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Imported into another home and another store it is complete there, and can be continued."""
     before = journal.records(trained / "logs" / "metrics.jsonl")
-    assert cli.main(["export", trained.name, str(tmp_path)]) == 0
+    saved = {path.name: path.read_bytes() for path in (trained / "checkpoints").glob("*.pt")}
+    assert cli.main(["export", trained.name, str(tmp_path), *options]) == 0
     elsewhere = tmp_path / "elsewhere"
     monkeypatch.setenv("SPECTRAL_HOME", str(elsewhere))
     (file,) = tmp_path.glob("*.spectral.tar")
     assert cli.main(["import", str(file), "--tracking-uri", store]) == 0
     here = elsewhere / "experiments" / trained.name
+    assert {path.name: path.read_bytes() for path in (here / "checkpoints").iterdir()} == saved
     client = MlflowClient(store)
     assert client.get_run(run_id(here)).info.status == "FINISHED"
     assert [m.value for m in client.get_metric_history(run_id(here), "loss")] == [line["loss"] for line in before]

@@ -119,8 +119,9 @@ def test_nan_is_stored_and_infinity_is_named(new_run: Callable[..., Any], store:
     assert math.isnan(loss[0].value)
     assert [row[:2] for row in _history(store, state.run_id, "grad/norm")] == [(1, 1.0), (3, 3.0)]
     tags = _stored(store, run).data.tags
-    assert tags["spectral.nonfinite.grad/norm"] == "inf at step 2"
-    assert tags["spectral.nonfinite.loss"] == "-inf at step 3"
+    times = [record["timestamp"] for record in run.records()]
+    assert tags["spectral.nonfinite.grad/norm"] == f"inf at step 2 ({times[1]})"
+    assert tags["spectral.nonfinite.loss"] == f"-inf at step 3 ({times[2]})"
 
 
 def test_params_are_settings_and_facts(new_run: Callable[..., Any], store: str, fast: Pace) -> None:
@@ -226,7 +227,7 @@ def test_description_of_a_person_is_left_alone(new_run: Callable[..., Any], stor
 
 
 def test_files_of_the_run(new_run: Callable[..., Any], store: str, fast: Pace, trainer: Callable[[Path], Any]) -> None:
-    """Files that events name arrive, then logs and results, and of the checkpoints the best and the last."""
+    """Files that events name and the best and the last checkpoint arrive at once, logs and results at the end."""
     run = new_run()
     trainer(run.directory)
     run.file("visualizations/loss_curve_step_10.png")
@@ -241,13 +242,14 @@ def test_files_of_the_run(new_run: Callable[..., Any], store: str, fast: Pace, t
     run.file("code_snapshot/changes.diff")
     run.file("results.json", "{}")
     _feed(run, store, fast)
-    assert _artifacts(store, run) == {"visualizations"}
+    assert _artifacts(store, run) == {"visualizations", "checkpoints", "checkpoints.json"}
     run.end()
     run.steps(1, 3)
     _feed(run, store, fast)
     assert _artifacts(store, run) == {
         "visualizations",
         "checkpoints",
+        "checkpoints.json",
         "code_snapshot",
         "config.json",
         "logs",

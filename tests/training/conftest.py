@@ -1,27 +1,28 @@
 """A model that trains in a second, on a text of its own."""
 
-import random
+import shutil
 from pathlib import Path
 
 import pytest
+from tiny_runs import TINY, write_corpus
 
 from spectral_mlflow.config import ExperimentConfig
 from spectral_mlflow.settings import build
-
-TINY = {
-    "model.d_model": "16", "model.num_layers": "1", "model.num_heads": "2", "model.block_size": "16",
-    "batch_size": "4", "steps": "8", "training.warmup_steps": "2", "dataset": "text",
-    "monitoring.eval_interval": "4", "monitoring.checkpoint_interval": "4", "monitoring.viz_interval": "100",
-    "monitoring.sample_tokens": "8", "monitoring.stores": "none", "monitoring.code_snapshot": "false",
-    "runtime.threads": "1",
-}  # fmt: skip
+from spectral_mlflow.training import runner
 
 
-def write_corpus(path: Path, words: int = 600) -> Path:
-    """A text with some order in it, the same each time."""
-    generator = random.Random(0)
-    path.write_text(" ".join(generator.choice(["wave", "phase", "beat", "tone"]) for _ in range(words)))
-    return path
+@pytest.fixture(scope="session")
+def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of those settings, drawn and all, which takes seconds; nobody writes to it."""
+    folder = tmp_path_factory.mktemp("trained")
+    corpus = write_corpus(folder / "corpus.txt")
+    return runner.start(build({**TINY, "dataset.path": str(corpus), "monitoring.experiments_dir": str(folder)})).run_dir
+
+
+@pytest.fixture
+def trained(trained_once: Path, tmp_path: Path) -> Path:
+    """A copy of that run among the experiments of the test."""
+    return Path(shutil.copytree(trained_once, tmp_path / "experiments" / trained_once.name, symlinks=True))
 
 
 @pytest.fixture

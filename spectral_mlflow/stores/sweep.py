@@ -1,0 +1,65 @@
+"""Runs that nobody follows any more, closed by the companion of the next run."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from pathlib import Path
+
+from spectral_mlflow.monitoring.runs import run_directories
+from spectral_mlflow.stores.base import RunView
+from spectral_mlflow.stores.sync import is_behind, syncing
+
+_log = logging.getLogger(__name__)
+
+
+def abandoned(experiments: Path) -> list[Path]:
+    """The runs of this host that their store does not have in full although their trainer is gone.
+
+    Args:
+        experiments: the folder of run directories.
+    """
+    return [path for path in run_directories(experiments) if _is_of_this_host(path) and _is_abandoned(path)]
+
+
+def _is_of_this_host(run_dir: Path) -> bool:
+    writers = RunView(run_dir).events("start", "resume")
+    return bool(writers) and writers[-1].get("host", socket.gethostname()) == socket.gethostname()
+
+
+def _is_abandoned(run_dir: Path) -> bool:
+    return is_behind(run_dir) and not RunView(run_dir).is_alive()
+
+
+class Sweep:
+    """Sends and closes the abandoned runs of a folder once, in a thread beside the run that is followed.
+
+    A run that another companion holds is left to it.
+    """
+
+    def __init__(self, experiments: Path, stop: threading.Event) -> None:
+        """Nothing is read or sent yet.
+
+        Args:
+            experiments: the folder of run directories.
+            stop: set by a signal.
+        """
+        self._experiments = experiments
+        self._stop = stop
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin, unless it has begun already."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._sweep)
+            self._thread.start()
+
+    def wait(self) -> None:
+        """Return when it is done; at once where it has not begun."""
+        if self._thread is not None:
+            self._thread.join()
+
+    def _sweep(self) -> None:
+        for result in syncing(abandoned(self._experiments), stop=self._stop):
+            _log.info("left behind: %s", result)
