@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import queue
 import signal
 import sys
@@ -126,9 +125,9 @@ def _tell(done: dict[tuple[str, int], Result], total: int, result: Result) -> No
     """One line, rewritten on a terminal; failures stay."""
     counts = Counter(known.outcome for known in done.values())
     line = f"{len(done)}/{total}  held {counts['held']}  failed {counts['failed']}  skipped {counts['skipped']}"
-    stays = result.outcome == "failed" or not os.isatty(sys.stderr.fileno())
+    stays = result.outcome == "failed" or not sys.stderr.isatty()
     text = f"{line}  {result.case} {result.trial}: {result.outcome} {result.why}".rstrip()
-    print(f"\r\033[K{text}" if os.isatty(sys.stderr.fileno()) else text, end="\n" if stays else "", file=sys.stderr,
+    print(f"\r\033[K{text}" if sys.stderr.isatty() else text, end="\n" if stays else "", file=sys.stderr,
           flush=True)  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -120,11 +121,13 @@ class CheckpointManager(CheckpointFolder):
 
         Args:
             model: its parameters and buffers get their copies.
-            optimizer: as far as it has a state already.
+            optimizer: its state; one without a state yet is expected to keep two moments of each parameter, as Adam.
         """
         if self._asynchronous:
             self.wait()
-            self._snapshot.take({"model": model.state_dict(), "optimizer": optimizer.state_dict()})
+            expected = {"moments": [torch.empty_like(p) for p in model.parameters() for _ in range(2)]}
+            state = optimizer.state_dict() if optimizer.state else expected
+            self._snapshot.take({"model": model.state_dict(), "optimizer": state})
 
     def save_checkpoint(
         self,

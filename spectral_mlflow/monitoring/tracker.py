@@ -31,15 +31,13 @@ from spectral_mlflow.monitoring.configs import ConfigTracker
 from spectral_mlflow.monitoring.directories import create_experiment_directory, generate_experiment_id
 from spectral_mlflow.monitoring.metrics import MetricsLogger
 from spectral_mlflow.monitoring.redaction import redacted
+from spectral_mlflow.monitoring.repeats import Repeats
 from spectral_mlflow.monitoring.runs import run_lock
 from spectral_mlflow.monitoring.structured_log import StructuredLog
 from spectral_mlflow.monitoring.visualizations import VisualizationManager
 from spectral_mlflow.settings import differences
 
 STATUSES = {"completed": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
-
-# Recomputed after a resume these must repeat to the last bit; a difference is worth an alert.
-REPEATABLE = ("loss", "objective", "coherence_loss", "val_loss", "learning_rate", "grad/norm", "wave_ratio")
 
 
 class ExperimentTracker:
@@ -87,7 +85,7 @@ class ExperimentTracker:
         except OSError as failure:
             self._lock.release()
             raise cannot_write(run_dir, failure) from None
-        self._journaled = {line["step"]: line for line in self.metrics.load_metrics()} if self.resumed else {}
+        self._repeats = Repeats(self.metrics.load_metrics() if self.resumed else ())
         self._checkpoint_events = CheckpointEvents(run_dir, self._events, self.log, self.alert)
         self.checkpoints = CheckpointManager(
             str(run_dir),
@@ -186,11 +184,9 @@ class ExperimentTracker:
         """Journal the metrics of one step, but what the journal has already when a resumed run computes it again."""
         if epoch is not None:
             metrics = {**metrics, "epoch": epoch}
-        known = self._journaled.pop(step, {})
-        if new := {name: value for name, value in metrics.items() if name not in known}:
+        new, changed = self._repeats.sift(step, metrics)
+        if new:
             self.metrics.log_metrics(step, new)
-        both = [name for name in REPEATABLE if name in known and name in metrics]
-        changed = [name for name in both if not _same(known[name], metrics[name])]
         if changed:
             self.alert(step, "warning", "resume", f"step {step} computed again differs in {', '.join(changed)}",
                        "was the number of threads, the version of torch or the machine another one?")  # fmt: skip
@@ -398,7 +394,3 @@ def cannot_write(run_dir: Path, failure: OSError) -> UserError:
         f"run directory {run_dir} cannot be written ({failure.strerror or failure}); "
         "see to its permissions and the space on its disk, or give monitoring.experiments_dir another folder"
     )
-
-
-def _same(one: Any, other: Any) -> bool:
-    return bool(one == other or (one != one and other != other))

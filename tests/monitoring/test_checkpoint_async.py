@@ -204,3 +204,24 @@ def test_prepared_memory_is_that_of_the_saves(tmp_path: Path) -> None:
     manager.save_checkpoint(1, model, optimizer, [], {})
     loaded: Any = manager.load_latest_checkpoint()
     torch.testing.assert_close(loaded["optimizer_state_dict"], optimizer.state_dict(), rtol=0, atol=0)
+
+
+def test_memory_is_taken_before_the_first_step(tmp_path: Path) -> None:
+    """An optimizer without a state yet gets the room that it will need, and saving takes no other for tensors."""
+    model = torch.nn.Linear(64, 32)
+    optimizer = torch.optim.AdamW(model.parameters())
+    manager = CheckpointManager(str(tmp_path), asynchronous=True)
+    manager.prepare(model, optimizer)
+    prepared = places(manager)
+    model(torch.ones(1, 64)).sum().backward()
+    optimizer.step()
+    manager.save_checkpoint(1, model, optimizer, [], {})
+    manager.wait()
+    large = {place for place, size in places(manager).items() if size > 1}  # AdamW counts its steps in one number each.
+    assert large == {place for place, size in prepared.items() if size > 1}
+
+
+def places(manager: CheckpointManager) -> dict[int, int]:
+    """Addresses of the memory that copies are made into, and how many numbers fit there."""
+    kept = [memory for pool in manager._snapshot._used.values() for memory in pool]
+    return {memory.data_ptr(): memory.numel() for memory in kept}

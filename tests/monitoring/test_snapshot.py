@@ -133,7 +133,11 @@ class Foreign(torch.Tensor):
     """A tensor type of somebody else."""
 
 
-@pytest.mark.parametrize("value", [torch.ones(2).as_subclass(Foreign), torch.ones(2, device="meta"), object()], ids=str)
+@pytest.mark.parametrize(
+    "value",
+    [torch.ones(2).as_subclass(Foreign), torch.ones(2, device="meta"), object()],
+    ids=["foreign", "meta", "object"],
+)
 def test_tensor_that_could_not_be_loaded_is_refused(value: object) -> None:
     """By its place, and the snapshot still works afterwards."""
     snapshot = Snapshot()

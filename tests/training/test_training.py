@@ -15,7 +15,7 @@ from spectral_mlflow.data import dataset as datasets
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.models import gpt
 from spectral_mlflow.monitoring.checkpoints import CheckpointManager
-from spectral_mlflow.monitoring.tracker import REPEATABLE
+from spectral_mlflow.monitoring.repeats import REPEATABLE
 from spectral_mlflow.sampling import Sampling
 from spectral_mlflow.settings import build
 from spectral_mlflow.training import runner

@@ -1,0 +1,39 @@
+"""Repeats: the steps of a resumed run that its journal has already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+# Recomputed after a resume these must repeat to the last bit; a difference is worth an alert.
+REPEATABLE = ("loss", "objective", "coherence_loss", "val_loss", "learning_rate", "grad/norm", "wave_ratio")
+
+
+class Repeats:
+    """Keeps what a step has that is journaled already from being journaled again."""
+
+    def __init__(self, journaled: Iterable[Mapping[str, Any]] = ()) -> None:
+        """Know the lines of a journal.
+
+        Args:
+            journaled: its records; none for a new run.
+        """
+        self._known: dict[int, dict[str, Any]] = {}
+        for line in journaled:
+            self._known.setdefault(line["step"], {}).update(line)
+
+    def sift(self, step: int, metrics: Mapping[str, float]) -> tuple[dict[str, float], list[str]]:
+        """What is new of a step, and the names of what should have repeated and did not.
+
+        Args:
+            step: its number; asked for once.
+            metrics: all that was measured of it.
+        """
+        known = self._known.pop(step, {})
+        new = {name: value for name, value in metrics.items() if name not in known}
+        both = [name for name in REPEATABLE if name in known and name in metrics]
+        return new, [name for name in both if not _same(known[name], metrics[name])]
+
+
+def _same(one: Any, other: Any) -> bool:
+    return bool(one == other or (one != one and other != other))
