@@ -78,7 +78,7 @@ def _train(home: Path, uri: str, threads: int) -> subprocess.Popen[bytes]:
         "model": "standard", "model.d_model": "64", "model.num_layers": "2", "model.num_heads": "4",
         "model.block_size": "64", "steps": "10000000", "batch_size": "8", "dataset": "text",
         "dataset.path": str(corpus), "runtime.threads": str(threads), "monitoring.tracking_uri": uri,
-        "monitoring.viz_interval": "10000000", "monitoring.eval_interval": "10000000",
+        "monitoring.viz_interval": "0", "monitoring.eval_interval": "10000000",
         "monitoring.checkpoint_interval": "1000", "monitoring.sample_tokens": "0", "monitoring.code_snapshot": "false",
     }  # fmt: skip
     command = [sys.executable, "-m", "spectral_mlflow", "train"]

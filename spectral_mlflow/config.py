@@ -282,7 +282,7 @@ class MonitoringConfig:
         Literal["best", "last", "best,last", "all", "none"],
         Field(description="checkpoints that are sent to the stores; the others are only named there"),
     ] = "best,last"
-    viz_interval: Annotated[Positive, Field(description="between sets of plots")] = 250
+    viz_interval: Annotated[Count, Field(description="between sets of plots, and samples; 0: none")] = 250
     sample_tokens: Annotated[Count, Field(description="length of a generated sample; 0: none")] = 300
     code_snapshot: Annotated[bool, Field(description="keep the uncommitted changes beside the run")] = True
     stores: Annotated[

@@ -24,6 +24,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from spectral_mlflow.files import sync_directory
+
 Record = dict[str, Any]
 
 INVALID = "invalid"
@@ -138,6 +140,7 @@ class LineFile:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         self._size = _cut_torn_line(self._file)
         self._pending: list[bytes] = []
+        self._named = False  # Whether the folder has been synced since.
         self._torn = False  # Whether the file may be longer than the lines that are known to be whole.
         self._lock = threading.RLock()  # One that a thread can take again after an exception of a signal's handler.
 
@@ -181,6 +184,9 @@ class LineFile:
             if failure := self._flush():
                 raise failure
         os.fsync(self._file)  # Not under the lock: it takes long, and lines may follow meanwhile.
+        if not self._named:
+            sync_directory(self.path.parent)  # Only then is the name of a new file durable too.
+            self._named = True
 
     def close(self) -> None:
         """Flush what is pending, with patience, and close the file. Lines that are lost are told on stderr."""

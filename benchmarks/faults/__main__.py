@@ -143,7 +143,7 @@ def table(done: Sequence[Result]) -> Table:
             rows.append([case.fault, len(found), counts["held"], counts["failed"], counts["skipped"], seconds])
         skipped = sorted({result.why for result in found if result.outcome == "skipped"})
         notes += [f"{case.fault}: skipped, since {why}." for why in skipped]
-        notes += case.compared(found)
+        notes += case.compared(found) if found else []
     return Table("What holds after a fault", ["fault", "trials", "held", "failed", "skipped", "seconds"], rows, notes)
 
 

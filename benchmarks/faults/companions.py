@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.faults import checks
 from benchmarks.faults.bench import Bench
 from benchmarks.faults.checks import require
-from benchmarks.faults.home import SMALL, VARIANTS, Home, events, line_count, query
+from benchmarks.faults.home import SMALL, VARIANTS, Home, events, is_gone, line_count, query
 from benchmarks.faults.preloaded import Process, wait_for
 
 COMPANION = "spectral_mlflow.stores"
@@ -106,10 +106,11 @@ def _kill_companion(home: Home, random: Random, trainer: Process, *, first: Proc
     time.sleep(extra)
     if first is not None:
         first.kill()
-    for pid in home.forks(COMPANION):
+    killed = home.forks(COMPANION)
+    for pid in killed:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: not home.forks(COMPANION), "the companion is gone")
+    wait_for(lambda: all(map(is_gone, killed)), "the companion is gone")
     return _stored(home)
 
 

@@ -24,12 +24,12 @@ SMALL = {
     "model.d_model": "16", "model.num_layers": "1", "model.num_heads": "2", "model.block_size": "16",
     "training.steps": str(STEPS), "training.batch_size": "4", "training.warmup_steps": "2", "training.lr": "1e-2",
     "runtime.threads": "1", "runtime.device": "cpu", "monitoring.eval_interval": "10",
-    "monitoring.checkpoint_interval": "5", "monitoring.viz_interval": "100000", "monitoring.sample_tokens": "8",
+    "monitoring.checkpoint_interval": "5", "monitoring.viz_interval": "0", "monitoring.sample_tokens": "8",
     "monitoring.code_snapshot": "false",
 }  # fmt: skip
 VARIANTS = {
     "standard": {"model.type": "standard"},
-    "wave": {"model.type": "wave"},
+    "wave with plots": {"model.type": "wave", "monitoring.viz_interval": "100000"},
     "standard RGD dropout": {"model.type": "standard", "training.optimizer": "RGD", "model.dropout": "0.1"},
     "wave RGD QFE dropout": {
         "model.type": "wave", "training.optimizer": "RGD", "training.loss": "QFE", "model.dropout": "0.1",
@@ -118,11 +118,8 @@ class Home:
         for path in (self.aside / "pids").glob("*.json"):
             with suppress(psutil.NoSuchProcess, ValueError):
                 process = psutil.Process(int(path.stem))
-                if (
-                    process.ppid() == self.python.pid
-                    and process.status() != psutil.STATUS_ZOMBIE
-                    and (not module or module in json.loads(path.read_text()))
-                ):
+                wanted = not module or module in json.loads(path.read_text())
+                if wanted and process.ppid() == self.python.pid:
                     alive.append(process.pid)
         return alive + self._interpreters(module)
 
@@ -153,6 +150,15 @@ class Home:
         process = self.spectral("sync", output="sync.txt")
         process.wait()
         return process
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a killed process has let go of its files: a zombie may have threads that still hold its locks."""
+    try:
+        process = psutil.Process(pid)
+        return process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1
+    except psutil.NoSuchProcess:
+        return True
 
 
 def lines(run_dir: Path) -> list[dict[str, Any]]:

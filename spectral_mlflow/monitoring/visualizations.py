@@ -41,20 +41,20 @@ class VisualizationManager:
 
         Args:
             viz_dir: folder of the plots; made when the first one is drawn.
-            viz_interval: steps between plots.
+            viz_interval: steps between plots; 0: none.
 
         Raises:
             UserError: the interval is below 1.
         """
-        if viz_interval < 1:
-            raise UserError(f"viz_interval: given {viz_interval}; allowed: 1 or more steps between plots")
+        if viz_interval < 0:
+            raise UserError(f"viz_interval: given {viz_interval}; allowed: 1 or more steps between plots, 0 for none")
         self.viz_dir = Path(viz_dir)
         self.viz_interval = viz_interval
         self._reported: set[str] = set()
 
     def should_visualize(self, step: int) -> bool:
         """Whether plots are due after this step."""
-        return step > 0 and step % self.viz_interval == 0
+        return step > 0 and self.viz_interval > 0 and step % self.viz_interval == 0
 
     def generate_training_plots(
         self, step: int, loss_history: list[float], metrics: dict[str, list[float]]

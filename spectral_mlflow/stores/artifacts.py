@@ -157,16 +157,19 @@ class Artifacts:
 
     def _stored_checkpoints(self) -> dict[str, int | None]:
         with store_errors():
-            found = self._client.list_artifacts(self._run_id, checkpoints.FOLDER)
+            found = self._folder().list_artifacts(checkpoints.FOLDER)
         return {entry.path: entry.file_size for entry in found if not entry.is_dir}
+
+    def _folder(self) -> Any:
+        """The artifacts of the run alone: the client would ask for its logged models too, which older stores lack."""
+        location = self._client.get_run(self._run_id).info.artifact_uri
+        return get_artifact_repository(location, tracking_uri=self._client.tracking_uri)
 
     def _delete(self, paths: Iterable[str]) -> None:
         for path in paths:
             try:
                 with store_errors():
-                    location = self._client.get_run(self._run_id).info.artifact_uri
-                    folder: Any = get_artifact_repository(location, tracking_uri=self._client.tracking_uri)
-                    folder.delete_artifacts(path)
+                    self._folder().delete_artifacts(path)
             except StoreError as failure:
                 _log.warning("artifact %s is not wanted any more, but cannot be deleted: %s", path, failure)
             else:

@@ -111,7 +111,7 @@ def newest_checkpoint(tracker: ExperimentTracker, steps: int) -> dict[str, Any]:
             f"{tracker.run_dir} has no whole checkpoint to continue from; "
             f"start it again: spectral train --config {tracker.run_dir / 'config.json'}"
         )
-    if checkpoint["step"] >= steps:
+    if checkpoint["step"] >= steps and is_finished(tracker.run_dir):  # Else its end was not written: nothing but that.
         raise UserError(
             f"{tracker.experiment_id} has already done its {checkpoint['step']} steps; "
             f"to go on, give more: --steps {2 * checkpoint['step']}"

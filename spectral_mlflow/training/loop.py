@@ -156,8 +156,8 @@ class Trainer:
         self.tracker.log.entry("INFO", "training", f"{title} at step {self.state.step}", fields)
 
     def due(self, interval: int) -> bool:
-        """Whether something of this interval is to be done at this step; at the last one everything is."""
-        return self.state.step % interval == 0 or self.state.step == self.config.training.steps
+        """Whether something of this interval is to be done at this step: at the last one everything is, but of none."""
+        return interval > 0 and (self.state.step % interval == 0 or self.state.step == self.config.training.steps)
 
     def save(self, metrics: Metrics, *, best: bool = False) -> None:
         """Copy the state and have it written while training goes on."""

@@ -57,10 +57,11 @@ def test_plots_are_due_at_multiples(step: int, interval: int) -> None:
     assert VisualizationManager("plots", interval).should_visualize(step) == (step in range(interval, 10_001, interval))
 
 
-def test_the_interval_must_be_positive() -> None:
-    """An interval of zero steps is refused with what is allowed."""
-    with pytest.raises(UserError, match="given 0; allowed: 1 or more"):
-        VisualizationManager("plots", 0)
+def test_the_interval_is_positive_or_none() -> None:
+    """An interval of 0 is never due; a negative one is a user's mistake, named with what is allowed."""
+    assert not any(VisualizationManager("plots", 0).should_visualize(step) for step in range(5))
+    with pytest.raises(UserError, match="viz_interval: given -1; allowed: 1 or more"):
+        VisualizationManager("plots", -1)
 
 
 def test_training_plots_carry_the_step(tmp_path: Path) -> None:

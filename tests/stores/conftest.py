@@ -148,7 +148,7 @@ def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = {
         "model.d_model": "16", "model.num_layers": "1", "model.num_heads": "2", "model.block_size": "16", "lr": "1e-2",
         "batch_size": "4", "steps": "20", "training.warmup_steps": "2", "dataset.path": str(folder / "corpus.txt"),
-        "monitoring.experiments_dir": str(folder), "monitoring.eval_interval": "10", "monitoring.viz_interval": "100",
+        "monitoring.experiments_dir": str(folder), "monitoring.eval_interval": "10", "monitoring.viz_interval": "0",
         "monitoring.sample_tokens": "8", "monitoring.stores": "none", "monitoring.code_snapshot": "false",
         "runtime.threads": "1",
     }  # fmt: skip

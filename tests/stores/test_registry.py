@@ -16,6 +16,7 @@ from mlflow.exceptions import MlflowException
 
 from spectral_mlflow import journal, model_folder
 from spectral_mlflow.cli import main
+from spectral_mlflow.monitoring import CheckpointManager
 from spectral_mlflow.sampling import Sampling
 from spectral_mlflow.stores import sync
 from spectral_mlflow.stores.base import RunView
@@ -205,15 +206,13 @@ def test_the_alias_follows_the_better_model(trained: Path, store: str) -> None:
     """When the best checkpoint is another one, registering exports it, makes version 2 and moves the alias."""
     command = ["register", trained.name, "--tracking-uri", store, "--alias", "champion"]
     assert main(command) == 0
-    best = trained / "checkpoints" / "checkpoint_best.pt"
-    best.unlink()
-    best.symlink_to("checkpoint_step_10.pt")
+    checkpoints = CheckpointManager(str(trained))
+    checkpoints.mark_best(str(trained / "checkpoints" / "checkpoint_step_10.pt"))
     assert main(command) == 0
     client = MlflowClient(tracking_uri=store)
     assert int(client.get_model_version_by_alias("spectral-wave", "champion").version) == 2
     assert model_folder.read(trained / "model").step == 10
-    best.unlink()
-    best.symlink_to("checkpoint_step_20.pt")
+    checkpoints.mark_best(str(trained / "checkpoints" / "checkpoint_step_20.pt"))
     assert main(command) == 0
     assert int(client.get_model_version_by_alias("spectral-wave", "champion").version) == 1
     assert len(versions(store)) == 2

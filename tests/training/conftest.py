@@ -16,7 +16,8 @@ def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of those settings, drawn and all, which takes seconds; nobody writes to it."""
     folder = tmp_path_factory.mktemp("trained")
     corpus = write_corpus(folder / "corpus.txt")
-    return runner.start(build({**TINY, "dataset.path": str(corpus), "monitoring.experiments_dir": str(folder)})).run_dir
+    drawn = {"monitoring.viz_interval": "100", "monitoring.experiments_dir": str(folder)}
+    return runner.start(build({**TINY, **drawn, "dataset.path": str(corpus)})).run_dir
 
 
 @pytest.fixture

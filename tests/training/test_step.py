@@ -128,6 +128,7 @@ def test_the_scaler_continues(tmp_path: Any) -> None:
     """Through a checkpoint file the scale and its age are what they were; a run without one takes none."""
     before = state(scaler=torch.amp.GradScaler("cpu", init_scale=64.0))
     optimizer_step(before, CPU, before.model, *windows())
+    before.step = 1
     manager = CheckpointManager(str(tmp_path))
     path = manager.save_checkpoint(1, before.model, before.optimizer, [], {}, state=before.extra())
     saved = manager.load_checkpoint(path)
@@ -138,7 +139,7 @@ def test_the_scaler_continues(tmp_path: Any) -> None:
     without = state()
     without.restore(saved)
     assert without.scaler.state_dict() == {}
-    path = manager.save_checkpoint(2, without.model, without.optimizer, [], {}, state=without.extra())
+    path = manager.save_checkpoint(1, without.model, without.optimizer, [], {}, state=without.extra())
     fresh = state(scaler=torch.amp.GradScaler("cpu", init_scale=8.0))
     fresh.restore(manager.load_checkpoint(path))
     assert fresh.scaler.get_scale() == 8.0

@@ -39,9 +39,14 @@ def longer(config: ExperimentConfig, **changes: Any) -> ExperimentConfig:
     return replace(config, training=replace(config.training, **changes))
 
 
+def drawn(config: ExperimentConfig) -> ExperimentConfig:
+    """The same configuration, with plots and a sample at the end."""
+    return replace(config, monitoring=replace(config.monitoring, viz_interval=100))
+
+
 def test_a_run_writes_its_directory(tiny: ExperimentConfig) -> None:
     """Journal, checkpoints, plots, sample, configuration and results are where the layout says."""
-    finished = runner.start(tiny)
+    finished = runner.start(drawn(tiny))
     run = finished.run_dir
     assert finished.outcome.status == "completed"
     assert [line["step"] for line in lines(run)] == list(range(1, 9))
@@ -118,7 +123,7 @@ def test_a_step_that_comes_out_differently_is_reported(tiny: ExperimentConfig) -
 
 def test_resume_refuses_what_would_be_another_run(tiny: ExperimentConfig, tmp_path: Path) -> None:
     """Other settings, another corpus, nothing left to do or nothing to start from: one line each."""
-    run = runner.start(tiny).run_dir
+    run = runner.start(drawn(tiny)).run_dir
     with pytest.raises(UserError, match=r"training.lr \(was 0.002, given 0.1\)"):
         runner.resume(run, {"training.lr": "0.1"})
     with pytest.raises(UserError, match="already done its 8 steps"):
