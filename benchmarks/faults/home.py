@@ -181,5 +181,5 @@ def line_count(run_dir: Path) -> int:
 
 def query(database: Path, text: str, *values: Any) -> list[tuple[Any, ...]]:
     """Rows of a database."""
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=60)) as connection:
+    with closing(sqlite3.connect(f"file:{database}?mode=rw", uri=True, timeout=60)) as connection:
         return connection.execute(text, values).fetchall()
