@@ -111,7 +111,8 @@ def newest_checkpoint(tracker: ExperimentTracker, steps: int) -> dict[str, Any]:
             f"{tracker.run_dir} has no whole checkpoint to continue from; "
             f"start it again: spectral train --config {tracker.run_dir / 'config.json'}"
         )
-    if checkpoint["step"] >= steps and is_finished(tracker.run_dir):  # Else its end was not written: nothing but that.
+    ended = checkpoint["step"] == steps and not is_finished(tracker.run_dir)  # Only its end is still to be written.
+    if checkpoint["step"] >= steps and not ended:
         raise UserError(
             f"{tracker.experiment_id} has already done its {checkpoint['step']} steps; "
             f"to go on, give more: --steps {2 * checkpoint['step']}"

@@ -54,6 +54,8 @@ class Trainer:
         if self.config.runtime.compile:
             self.compile()
         self.tracker.checkpoints.prepare(state.model, state.optimizer)
+        if state.step == training.steps and self.due(self.config.monitoring.viz_interval):
+            self.show()  # The process that took the last step may have died before it could.
         while state.step < training.steps:
             if signals.received:
                 return self.stopped(None, signals)
@@ -132,13 +134,15 @@ class Trainer:
         if is_best or self.due(monitoring.checkpoint_interval):
             self.save(metrics, best=is_best)
         if self.due(monitoring.viz_interval):
-            self.tracker.save_plots(
-                state.step,
-                state.model,
-                state.loss_history,
-                token_text=lambda token: self.dataset.tokenizer.decode([token]),
-            )
-            self.sample()
+            self.show()
+
+    def show(self) -> None:
+        """Draw the plots of this step and write a sample."""
+        state, tokenizer = self.state, self.dataset.tokenizer
+        self.tracker.save_plots(
+            state.step, state.model, state.loss_history, token_text=lambda token: tokenizer.decode([token])
+        )
+        self.sample()
 
     def write_log(self, metrics: Metrics) -> None:
         """An entry of training.log, for people."""

@@ -92,3 +92,25 @@ def test_only_a_second_sigint_stops_at_once() -> None:
         signal.raise_signal(signal.SIGINT)
         assert signals.count == 4
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_run_killed_after_its_last_step_is_finished(tmp_path: Path) -> None:
+    """With no step left to take, continuing draws what was not drawn and writes the results and the end."""
+    killed = (
+        "import os\nfrom spectral_mlflow.monitoring.tracker import ExperimentTracker\n"
+        "def kill(tracker):\n"
+        "    tracker.checkpoints.wait()\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "hook(ExperimentTracker, 'save_plots', kill)"
+    )
+    arguments = tiny_arguments(tmp_path / "corpus.txt", **{"monitoring.viz_interval": "8"})
+    assert spectral("train", *arguments, hook=killed).returncode == -signal.SIGKILL
+    (run,) = (tmp_path / "experiments").iterdir()
+    assert not (run / "results.json").exists()
+    done = spectral("resume", run.name)
+    assert done.returncode == 0, done.stderr
+    assert (run / "visualizations" / "loss_curve_step_8.png").exists()
+    assert (run / "samples" / "sample_step_8.txt").exists()
+    assert json.loads((run / "results.json").read_text())["final_metrics"]["final_step"] == 8
+    assert [line["step"] for line in journal.records(run / "logs" / "metrics.jsonl")] == list(range(1, 9))
+    assert spectral("resume", run.name).returncode == 2
