@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spectral_mlflow.monitoring.plain import plain
+from spectral_mlflow.monitoring.plain import Leaf, plain
 
-_PIECE = 1 << 22
+_PIECE = 1 << 20  # Bytes: enough to be worth a call, and few enough to be shared evenly.
 _Piece = tuple[int, int, int]  # Addresses to copy to and from, and bytes.
+_Layout = tuple[int, torch.Size, tuple[int, ...], torch.dtype]
 
 
 @dataclass
@@ -30,6 +31,55 @@ class _View:
     copy: Tensor
     start: int
     end: int
+
+
+class _AnotherLayoutError(Exception):
+    """A tensor cannot be copied as the one in its place was."""
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """A tensor of the last state: where it was, its copy, and whether that shares its memory with no other."""
+
+    layout: _Layout
+    copy: Tensor
+    alone: bool
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How the last state was copied: the next one mostly has its tensors in the same places.
+
+    ``tensors`` are in the order of the state.
+    """
+
+    tensors: list[_Planned]
+
+    def follow(self, state: Mapping[str, Any], other: Leaf, place: str) -> tuple[dict[str, Any], list[_Piece]] | None:
+        """The state with the copies of its tensors, and the pieces of memory to copy; None where it does not fit."""
+        ahead, pieces, taken = iter(self.tensors), list[_Piece](), set(self._places())
+
+        def leaf(value: Any, place: str) -> Any:
+            if not _is_plain(value):
+                return other(value, place)
+            planned, layout = next(ahead, None), _layout(value)
+            if planned is None or layout is None or layout[1:] != planned.layout[1:]:
+                raise _AnotherLayoutError
+            if layout[0] != planned.layout[0]:  # Made anew, as the states of random generators are.
+                if not planned.alone or layout[0] in taken or value.nbytes != value.untyped_storage().nbytes():
+                    raise _AnotherLayoutError
+                taken.add(layout[0])
+            pieces.extend(_pieces(value, planned.copy))
+            return planned.copy
+
+        try:
+            content = dict(plain(state, leaf, place))
+        except _AnotherLayoutError:
+            return None
+        return (content, pieces) if next(ahead, None) is None else None
+
+    def _places(self) -> Iterator[int]:
+        return (planned.layout[0] for planned in self.tensors)
 
 
 class Snapshot:
@@ -52,6 +102,8 @@ class Snapshot:
         self._used: dict[Hashable, list[Tensor]] = {}
         self._views: list[_View] = []
         self._pieces: list[_Piece] = []
+        self._tensors: list[tuple[_Layout | None, Tensor]] = []
+        self._plan: _Plan | None = None
 
     def take(self, state: Mapping[str, Any], place: str = "checkpoint") -> dict[str, Any]:
         """Copy a state; the copy before is overwritten.
@@ -63,8 +115,18 @@ class Snapshot:
         Raises:
             TypeError: a value that could not be loaded again, by its dotted name.
         """
+        if self._plan is not None:
+            followed = self._plan.follow(state, self._leaf, place)
+            if followed is not None:
+                taken, pieces = followed
+                _copy(pieces, torch.get_num_threads())
+                return taken
+        return self._take_anew(state, place)
+
+    def _take_anew(self, state: Mapping[str, Any], place: str) -> dict[str, Any]:
+        self._plan = None
         self._free, self._used = self._used, defaultdict(list)
-        self._views, self._pieces = [], []
+        self._views, self._pieces, self._tensors = [], [], []
         try:
             taken = dict(plain(state, self._leaf, place))
             for views in _by_storage(self._views):
@@ -72,15 +134,31 @@ class Snapshot:
             _copy(self._pieces, torch.get_num_threads())
             for device in {view.source.device for view in self._views if view.source.is_cuda}:
                 torch.cuda.current_stream(device).synchronize()
+            self._plan = self._planned()
         finally:
-            self._free, self._views, self._pieces = {}, [], []  # What a smaller state no longer needs is given back.
+            self._free, self._views, self._pieces, self._tensors = (
+                {},
+                [],
+                [],
+                [],
+            )  # What a smaller state no longer needs is given back.
         if not self._copy:
             self._used = {}
         return taken
 
+    def _planned(self) -> _Plan | None:
+        """How to copy such a state again, if every tensor was copied as it lies."""
+        known = [(layout, copy) for layout, copy in self._tensors if layout is not None]
+        if not self._copy or len(known) < len(self._tensors):
+            return None
+        owners = Counter(copy.untyped_storage().data_ptr() for _, copy in known)
+        return _Plan([_Planned(at, copy, owners[copy.untyped_storage().data_ptr()] == 1) for at, copy in known])
+
     def _leaf(self, value: Any, place: str) -> Any:
-        if type(value) in (Tensor, torch.nn.Parameter) and not value.is_meta:
-            return self._tensor(value)
+        if _is_plain(value):
+            copy = self._tensor(value)
+            self._tensors.append((_layout(value), copy))
+            return copy
         if isinstance(value, (torch.dtype, torch.device)):
             return value
         if isinstance(value, np.ndarray):
@@ -143,6 +221,19 @@ class Snapshot:
         memory = free.pop() if free else torch.empty(count, dtype=source.dtype, device="cpu", pin_memory=pinned)
         self._used[key].append(memory)
         return memory
+
+
+def _is_plain(value: object) -> bool:
+    return type(value) in (Tensor, torch.nn.Parameter) and not value.is_meta  # type: ignore[attr-defined]
+
+
+def _layout(tensor: Tensor) -> _Layout | None:
+    """Where the numbers of a tensor are; None where they cannot be copied as they lie, without gaps."""
+    if tensor.layout is not torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
+        return None
+    if tensor.is_conj() or tensor.is_neg() or not tensor.is_contiguous():
+        return None
+    return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype
 
 
 def _pieces(source: Tensor, target: Tensor) -> Iterator[_Piece]:

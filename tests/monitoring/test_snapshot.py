@@ -158,3 +158,32 @@ def test_tensors_of_a_gpu_come_to_pinned_memory() -> None:
         assert taken["value"].is_pinned()
         assert taken["value"].unique().tolist() == [number]
         assert taken["part"].data_ptr() == taken["value"][5:].data_ptr()
+
+
+@given(st.lists(st.sampled_from(["train", "grow", "tie", "untie", "move", "transpose", "drop"]), max_size=6))
+def test_any_sequence_of_states_is_copied_as_the_first(changes: list[str]) -> None:
+    """Whatever happens to a state between two copies, the second is what a new snapshot would take."""
+    state: dict[str, Tensor] = {"a": torch.randn(4, 4), "b": torch.randn(4, 4), "random": torch.randn(7)}
+    snapshot = Snapshot()
+    snapshot.take(state)
+    for number, change in enumerate(changes):
+        state["random"] = torch.randn(7)  # Another tensor each time, as the states of random generators are.
+        if change == "train":
+            state["a"] += 1
+        elif change == "grow":
+            state[f"new {number}"] = torch.randn(number + 1)
+        elif change == "tie":
+            state["b"] = state["a"]
+        elif change == "untie":
+            state["b"] = state["a"].clone()
+        elif change == "move":
+            state["a"] = state["a"].clone()
+        elif change == "transpose":
+            state["a"] = state["a"].T
+        elif len(state) > 3:
+            state.popitem()
+        taken, expected = snapshot.take(state), Snapshot().take(state)
+        assert taken.keys() == expected.keys()
+        assert all(torch.equal(taken[name], expected[name]) for name in state)
+        assert bytes_of(*taken.values()) == bytes_of(*expected.values())
+        assert not {v.data_ptr() for v in taken.values()} & {v.data_ptr() for v in state.values()}
