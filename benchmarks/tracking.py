@@ -156,6 +156,7 @@ class Steps:
         config = build({
             "dataset.path": str(corpus), "runtime.threads": str(threads), "steps": str(steps + 1),
             "monitoring.checkpoint_interval": str(scale.checkpoint_interval), "monitoring.code_snapshot": "false",
+            "monitoring.viz_interval": "0",  # Plots and samples are work of their own.
             **dict(scale.settings),
         })  # fmt: skip
         machine = devices.choose(config.runtime)
