@@ -94,7 +94,7 @@ def _delete(known: argparse.Namespace, rest: list[str]) -> int:
         if run.status == "RUNNING":
             raise UserError(f"run {run.run_dir.name} is being written; wait until it ends, or stop it")
     _show(found)
-    if not known.yes and not _agreed(len(found)):
+    if not known.yes and not _agreed(_number(found)):
         print("nothing was deleted")
         return FAILED
     return _remove(found, keep_mlflow=known.keep_mlflow)
@@ -136,13 +136,17 @@ def _show(found: Sequence[cleanup.Candidate]) -> None:
             run.run_dir.name, run.model, run.status, f"{run.last_written:%Y-%m-%d %H:%M}", best, decimal(run.bytes)
         )
     Console(width=None if sys.stdout.isatty() else 160).print(table)
-    print(f"{len(found)} runs, {decimal(sum(run.bytes for run in found))}")
+    print(f"{_number(found)}, {decimal(sum(run.bytes for run in found))}")
 
 
-def _agreed(number: int) -> bool:
+def _number(found: Sequence[cleanup.Candidate]) -> str:
+    return "1 run" if len(found) == 1 else f"{len(found)} runs"
+
+
+def _agreed(what: str) -> bool:
     if not sys.stdin.isatty():
         raise UserError("delete: nobody to ask here; add --yes to delete without a question")
-    return input(f"delete {number} runs? [y/N] ").strip().lower() in ("y", "yes")
+    return input(f"delete {what}? [y/N] ").strip().lower() in ("y", "yes")
 
 
 def _remove(found: Sequence[cleanup.Candidate], *, keep_mlflow: bool) -> int:

@@ -80,10 +80,10 @@ def _store(uri: str) -> Iterator[Finding]:
         return
     from spectral_mlflow.stores import client as clients
 
-    began = time.monotonic()
     try:
         with clients.store_errors():
             client = clients.open_client(uri)
+            began = time.monotonic()  # A sqlite file takes seconds to open, and milliseconds from then on.
             client.search_experiments(max_results=1)
             yield Finding("store", f"{shown} answers in {(time.monotonic() - began) * 1000:.0f} ms")
             yield from _orphans(client, shlex.quote(uri) if shown == uri else "URI")
