@@ -110,7 +110,7 @@ class Home:
     def run_dirs(self) -> list[Path]:
         """Run directories that have a configuration, oldest first."""
         found = [path.parent for path in (self.folder / "experiments").glob("*/config.json")]
-        return sorted(found, key=lambda path: path.stat().st_ctime_ns)
+        return sorted(found, key=lambda path: (path / "config.json").stat().st_mtime_ns)  # Written once, at the start.
 
     def forks(self, module: str = "") -> list[int]:
         """Processes of a module that live, of those that were started here."""

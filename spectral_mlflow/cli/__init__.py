@@ -28,6 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"spectral: {' '.join(str(mistake).split())}", file=sys.stderr)
         tag_failure(str(mistake))
         return 2
+    except OSError as failure:
+        print(f"spectral: {' '.join(str(failure).split())}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
 

@@ -20,7 +20,7 @@ from spectral_mlflow.errors import UserError
 from spectral_mlflow.monitoring import archive, cleanup, runs
 from spectral_mlflow.monitoring.archive import Told
 from spectral_mlflow.stores import removal, sync
-from spectral_mlflow.stores.base import StoreError
+from spectral_mlflow.stores.base import RunView, StoreError
 from spectral_mlflow.tracking_uri import absolute, check_tracking_uri, default_tracking_uri
 
 FAILED = 1
@@ -48,7 +48,8 @@ def _add_delete(commands: Commands) -> None:
 def _add_gc(commands: Commands) -> None:
     gc = add_command(
         commands, "gc", _gc, "delete the runs that some rules let go; shows them first",
-        epilog="A run goes when every rule that is given lets it go; one that is running or registered stays.\n"
+        epilog="A run goes when every rule that is given lets it go. One that is running or being sent stays, and so\n"
+        "does one of which a registered model was made, unless --keep-mlflow leaves MLflow alone.\n"
         "examples:\n  spectral gc --status FAILED,KILLED --older-than 7\n  spectral gc --keep-best 3 --keep-newest 5",
     )  # fmt: skip
     gc.add_argument("--older-than", type=_days, metavar="DAYS", help="runs that nobody has written for so long")
@@ -90,9 +91,9 @@ def _delete(known: argparse.Namespace, rest: list[str]) -> int:
     found = [
         cleanup.candidate(run_dir) for run_dir in dict.fromkeys(runs.find_run(name, base()) for name in known.runs)
     ]
+    cleanup.finish_removals(base())
     for run in found:
-        if run.status == "RUNNING":
-            raise UserError(f"run {run.run_dir.name} is being written; wait until it ends, or stop it")
+        _check_idle(run.run_dir)
     _show(found)
     if not known.yes and not _agreed(_number(found)):
         print("nothing was deleted")
@@ -106,7 +107,8 @@ def _gc(known: argparse.Namespace, rest: list[str]) -> int:
     if not rules:
         raise UserError("gc: given no rule; allowed: --older-than, --status, --keep-newest, --keep-best (any of them)")
     cleanup.finish_removals(base())
-    going = cleanup.expendable([cleanup.candidate(path) for path in runs.run_directories(base())], rules)
+    idle = [path for path in runs.run_directories(base()) if not RunView(path).is_alive()]
+    going = cleanup.expendable([cleanup.candidate(path) for path in idle], rules)
     if not going:
         print("no run to delete by these rules")
         return 0
@@ -128,6 +130,11 @@ def _rules(known: argparse.Namespace) -> Iterator[cleanup.Rule]:
         yield cleanup.all_but_best(known.keep_best)
 
 
+def _check_idle(run_dir: Path) -> None:
+    if RunView(run_dir).is_alive():
+        raise UserError(f"run {run_dir.name} is being written; wait until it ends, or stop it")
+
+
 def _show(found: Sequence[cleanup.Candidate]) -> None:
     table = Table("run", "model", "status", "last written", "best val loss", "size", box=None, header_style="bold")
     for run in found:
@@ -146,7 +153,10 @@ def _number(found: Sequence[cleanup.Candidate]) -> str:
 def _agreed(what: str) -> bool:
     if not sys.stdin.isatty():
         raise UserError("delete: nobody to ask here; add --yes to delete without a question")
-    return input(f"delete {what}? [y/N] ").strip().lower() in ("y", "yes")
+    try:
+        return input(f"delete {what}? [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
 
 
 def _remove(found: Sequence[cleanup.Candidate], *, keep_mlflow: bool) -> int:
@@ -154,8 +164,12 @@ def _remove(found: Sequence[cleanup.Candidate], *, keep_mlflow: bool) -> int:
     failed = 0
     for run in found:
         try:
-            run_id = None if keep_mlflow else removal.delete(run.run_dir)
-            cleanup.remove(run.run_dir)
+            cleanup.check_removable(run.run_dir)
+            if keep_mlflow and sync.is_behind(run.run_dir):
+                raise UserError(f"MLflow does not have all of it; spectral sync {run.run_dir.name}")
+            with removal.undisturbed(run.run_dir):
+                run_id = None if keep_mlflow else removal.delete(run.run_dir)
+                cleanup.remove(run.run_dir)
         except (UserError, StoreError, OSError) as failure:
             print(f"spectral: {run.run_dir.name} is not deleted: {failure}", file=sys.stderr)
             failed += 1
@@ -170,8 +184,7 @@ def _remove(found: Sequence[cleanup.Candidate], *, keep_mlflow: bool) -> int:
 def _export(known: argparse.Namespace, rest: list[str]) -> int:
     nothing_else(rest)
     run_dir = runs.find_run(known.run, base())
-    if runs.is_running(run_dir):
-        raise UserError(f"run {run_dir.name} is being written; wait until it ends, or stop it")
+    _check_idle(run_dir)
     target = Path(known.file)
     if target.is_dir():
         target /= run_dir.name + archive.SUFFIX

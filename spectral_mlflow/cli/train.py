@@ -14,6 +14,7 @@ from spectral_mlflow.cli.report import report
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.monitoring import runs
 from spectral_mlflow.settings import SHORT_NAMES, all_settings, build, full_name, load
+from spectral_mlflow.stores.base import StoreError
 from spectral_mlflow.stores.failures import mark_wrapper
 from spectral_mlflow.tracking_uri import absolute, check_tracking_uri, default_tracking_uri
 
@@ -159,7 +160,15 @@ def _resume_run(name: str, overrides: dict[str, str]) -> int:
     if tracking_uri:
         check_tracking_uri(tracking_uri)
     mark_wrapper("wrapper", **{"spectral.resumes": run_dir.name})
-    _recover(run_dir, tracking_uri)
+    try:
+        _recover(run_dir, tracking_uri)
+    except StoreError as failure:
+        print(
+            f"spectral: a power cut took lines from the journal of {run_dir.name} which its store has, and that does "
+            f"not answer ({failure}); try again when it does",
+            file=sys.stderr,
+        )
+        return 1
     from spectral_mlflow.training import runner
 
     return report(runner.resume(run_dir, overrides, tracking_uri=tracking_uri))
@@ -169,19 +178,11 @@ def _recover(run_dir: Path, tracking_uri: str | None) -> None:
     """Fetch the lines that a power cut took from the journal, where the store has them.
 
     Raises:
-        UserError: the store that has them does not answer. Without them steps would be in it twice.
+        StoreError: the store that has them does not answer. Without them steps would be in it twice.
     """
     if runs.is_running(run_dir):
         return  # Which the runner refuses, and says by whom.
     from spectral_mlflow.stores import rebuild
-    from spectral_mlflow.stores.base import StoreError
 
-    try:
-        lines = rebuild.pull_back(run_dir, tracking_uri)
-    except StoreError as failure:
-        raise UserError(
-            f"run {run_dir.name}: a power cut took lines from its journal which its store has, and that does not "
-            f"answer ({failure}); try again when it does"
-        ) from None
-    if lines:
+    if lines := rebuild.pull_back(run_dir, tracking_uri):
         print(f"{lines} lines that the journal had lost are back from the store", file=sys.stderr)

@@ -154,8 +154,17 @@ def _packed(path: Path, folder: Path) -> Iterator[Path]:
         yield smaller
 
 
+def _leads_beside(link: Path) -> bool:
+    """Whether a link names a file in its own folder."""
+    return len(link.readlink().parts) == 1
+
+
 def _add(tar: tarfile.TarFile, path: Path, name: str, told: Told) -> dict[str, str | int] | None:
     """Add a file or a link; returns the size and digest of a file."""
+    if path.is_symlink() and not _leads_beside(path):
+        path = path.resolve()  # Its content: elsewhere the link would lead to nothing, or to something else.
+        if not path.is_file():
+            raise UserError(f"{name} is a link to {path}, which is no file; remove it, or put a copy there")
     info = tar.gettarinfo(path, name)
     info.uid, info.gid, info.uname, info.gname = 0, 0, "", ""
     if info.issym():
@@ -210,7 +219,7 @@ def _extract_all(tar: tarfile.TarFile, folder: Path, told: Told) -> Manifest:
     """Extract what may be in an archive of ours; the standard library's filter refuses what leads out of it."""
     found: Manifest = {}
     for member in tar:
-        if not (member.isreg() or (member.issym() and "/" not in member.linkname)):
+        if not (member.isreg() or (member.issym() and len(PurePosixPath(member.linkname).parts) == 1)):
             raise tarfile.ReadError(f"{member.name} is neither a file nor a link beside it")
         tar.extract(member, folder, filter="data")
         told(member.size)

@@ -94,6 +94,18 @@ def disk_usage(folder: Path) -> int:
     return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
 
 
+def check_removable(run_dir: Path) -> None:
+    """Refuse what `remove` could not remove whole.
+
+    Raises:
+        UserError: the directory is a link.
+    """
+    if run_dir.is_symlink():
+        raise UserError(
+            f"run {run_dir.name} is a link to {run_dir.resolve()}; give that directory, and remove the link"
+        )
+
+
 def remove(run_dir: Path) -> None:
     """Remove a run directory; at no moment is half a run left under its name.
 

@@ -15,8 +15,16 @@ from spectral_mlflow.errors import UserError
 
 def run_directories(base: Path) -> list[Path]:
     """All run directories below a folder, oldest start first."""
-    found = [path.parent for path in base.glob("[!.]*/config.json")]  # A dot: on its way in or out.
+    found = [path for path in base.glob("[!.]*") if is_run(path)]  # A dot: on its way in or out.
     return sorted(found, key=lambda path: (_started(path), path.name))
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run directory, as far as it can be read; that of a model has a config.json too."""
+    try:
+        return (folder / "config.json").is_file() and (folder / "logs" / "events.jsonl").is_file()
+    except OSError:
+        return False
 
 
 def _started(run_dir: Path) -> str:
@@ -36,9 +44,8 @@ def find_run(name: str, base: Path) -> Path:
     """
     if not name:
         raise UserError("RUN: given nothing; allowed: a run directory, an experiment id, an MLflow run id, or latest")
-    as_folder = Path(name)
-    if (as_folder / "config.json").is_file():
-        return as_folder.resolve()
+    if is_run(Path(name)):
+        return Path(name).resolve()
     known = run_directories(base)
     if name == "latest" and known:
         return known[-1]
@@ -107,12 +114,12 @@ def summary(run_dir: Path) -> dict[str, Any]:
     config = _config(run_dir)
     events = journal.records(run_dir / "logs" / "events.jsonl")
     lines = journal.records(run_dir / "logs" / "metrics.jsonl")
-    ends = [event["status"] for event in events if event["event"] == "end"]
+    turns = [event.get("status", "KILLED") for event in events if event["event"] in ("start", "resume", "end")]
     best = [line["best_val_loss"] for line in lines if "best_val_loss" in line]
     return {
         "run": run_dir.name,
         "model": config.get("model", {}).get("type", "(config.json is damaged)"),
-        "status": "RUNNING" if is_running(run_dir) else (ends[-1] if ends else "KILLED"),
+        "status": "RUNNING" if is_running(run_dir) else (turns[-1] if turns else "KILLED"),
         "step": lines[-1]["step"] if lines else 0,
         "steps": changed_settings(events).get("training.steps", config.get("training", {}).get("steps")),
         "best_val_loss": best[-1] if best else None,

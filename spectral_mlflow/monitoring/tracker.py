@@ -161,6 +161,8 @@ class ExperimentTracker:
             self.add_artifact(self.run_dir / "config.json", "config")
             if self.config.monitoring.code_snapshot:
                 self._snapshot_code()
+        with suppress(OSError):  # A full disk says so soon enough.
+            self._events.sync()  # Else a power cut could leave a run in the store of which nobody here knows.
         self.log.entry("INFO", "tracker", "Training resumed" if self.resumed else "Training started", {
             "Experiment": self.experiment_id,
             "Directory": str(self.run_dir),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,20 @@ if TYPE_CHECKING:  # Two seconds, which no user's mistake needs to wait for.
     from mlflow import MlflowClient
 
 
+@contextmanager
+def undisturbed(run_dir: Path) -> Iterator[None]:
+    """Keep companions away from a run while it is removed.
+
+    Raises:
+        UserError: one is at work.
+    """
+    try:
+        with companion_lock(run_dir):
+            yield
+    except Timeout:
+        raise UserError(f"run {run_dir.name} is being sent to its store; try again when that is done") from None
+
+
 def delete(run_dir: Path) -> str | None:
     """Delete a run in MLflow, which keeps it in its trash until ``mlflow gc``.
 
@@ -27,17 +43,11 @@ def delete(run_dir: Path) -> str | None:
         Its id there; None where it was never sent, is gone, or is in the trash already.
 
     Raises:
-        UserError: its companion is at work, or a registered model was made of it.
+        UserError: a registered model was made of it.
         StoreError: the store does not answer.
     """
     state = StoreState.load(RunView(run_dir).state_path)
-    if state.run_id is None:
-        return None
-    try:
-        with companion_lock(run_dir):
-            return _delete(run_dir.name, state.run_id, resolve(state.tracking_uri, None))
-    except Timeout:
-        raise UserError(f"run {run_dir.name} is being sent to its store; try again when that is done") from None
+    return None if state.run_id is None else _delete(run_dir.name, state.run_id, resolve(state.tracking_uri, None))
 
 
 def _delete(name: str, run_id: str, uri: str) -> str | None:

@@ -56,6 +56,20 @@ def test_a_run_comes_back_as_it_was(run: Path, tmp_path: Path) -> None:
     assert [path.name for path in back.parent.iterdir()] == [NAME]
 
 
+def test_links_that_lead_elsewhere_are_stored_as_what_they_lead_to(run: Path, tmp_path: Path) -> None:
+    """A link to a file outside becomes the file; one to a folder, or to nothing, is refused with its path."""
+    (tmp_path / "outside.txt").write_text("outside")
+    (run / "artifacts").mkdir()
+    (run / "artifacts" / "link.txt").symlink_to(tmp_path / "outside.txt")
+    back = archive.unpack(archive.export(run, tmp_path / "a.tar"), tmp_path / "elsewhere")
+    assert not (back / "artifacts" / "link.txt").is_symlink()
+    assert (back / "artifacts" / "link.txt").read_text() == "outside"
+    (run / "artifacts" / "folder").symlink_to(tmp_path)
+    with pytest.raises(UserError, match="artifacts/folder is a link"):
+        archive.export(run, tmp_path / "b.tar")
+    assert not (tmp_path / "b.tar").exists()
+
+
 def test_any_tool_opens_an_archive(run: Path, tmp_path: Path) -> None:
     """It is a tar with the files under the name of the run and the manifest last."""
     with tarfile.open(archive.export(run, tmp_path / "a.tar")) as tar:

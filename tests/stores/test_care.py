@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 
 from spectral_mlflow import cli, journal
 from spectral_mlflow.stores.base import RunView
+from spectral_mlflow.stores.companion import companion_lock
 from spectral_mlflow.stores.state import StoreState
 from spectral_mlflow.stores.sync import is_behind, sync
 
@@ -69,6 +70,32 @@ def test_a_run_at_work_is_not_deleted(
     assert cli.main(["export", sent.name]) == 2
     assert cli.main(["gc", "--keep-newest", "0", "--yes"]) == 0
     assert MlflowClient(store).get_run(run_id(sent.directory)).info.lifecycle_stage == "active"
+    assert sent.directory.exists()
+
+
+def test_what_is_no_run_is_not_deleted(sent: Any, tmp_path: Path) -> None:
+    """A folder of somebody's model has a config.json too; a link to a run is not the run."""
+    model = tmp_path / "experiments" / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    assert cli.main(["delete", str(model), "--yes"]) == 2
+    assert cli.main(["delete", "model", "--yes"]) == 2
+    link = tmp_path / "experiments" / "zzz"
+    link.symlink_to(sent.directory)
+    assert cli.main(["delete", "zzz", "--yes"]) == 1
+    assert (model / "config.json").exists()
+    assert link.is_symlink()
+    assert sent.directory.exists()
+
+
+def test_a_run_that_is_being_sent_is_not_deleted(sent: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither while a companion holds it, nor, where MLflow is to keep it, before MLflow has it."""
+    with companion_lock(sent.directory):
+        assert cli.main(["delete", sent.name, "--yes", "--keep-mlflow"]) == 1
+    assert "is being sent" in capsys.readouterr().err
+    sent.steps(21, 22)
+    assert cli.main(["delete", sent.name, "--yes", "--keep-mlflow"]) == 1
+    assert f"spectral sync {sent.name}" in capsys.readouterr().err
     assert sent.directory.exists()
 
 
