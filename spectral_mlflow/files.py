@@ -37,8 +37,11 @@ def replace_link(link: Path, target: str) -> None:
         OSError: the file system has no symbolic links, or cannot be written.
     """
     temporary = _beside(link)
-    temporary.symlink_to(target)
-    temporary.replace(link)
+    try:
+        temporary.symlink_to(target)
+        temporary.replace(link)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def sync_directory(folder: Path) -> None:

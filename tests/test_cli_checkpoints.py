@@ -15,7 +15,8 @@ from spectral_mlflow.monitoring import CheckpointManager
 def run(tmp_path: Path) -> Path:
     """A run directory with two checkpoints, the first one the best."""
     folder = tmp_path / "experiments" / "wave_20260131_120000_1a2b3c4d"
-    folder.mkdir(parents=True)
+    (folder / "logs").mkdir(parents=True)
+    (folder / "logs" / "events.jsonl").touch()
     (folder / "config.json").write_text("{}")
     manager = CheckpointManager(str(folder))
     model = torch.nn.Linear(30, 30)

@@ -11,12 +11,13 @@ class Background:
 
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
+        self._done = threading.Event()  # Joining a thread forgets it when a signal's handler raises meanwhile.
         self._failure: BaseException | None = None
 
     @property
     def busy(self) -> bool:
         """Whether a job runs."""
-        return self._thread is not None and self._thread.is_alive()
+        return self._thread is not None and not self._done.is_set()
 
     def start(self, job: Callable[[], object]) -> None:
         """Wait for the job before, then start this one.
@@ -25,6 +26,7 @@ class Background:
             Exception: what the job before has raised.
         """
         self.wait()
+        self._done.clear()
         # Not a daemon: Python waits for it at exit, so that nothing accepted is lost.
         self._thread = threading.Thread(target=self._run, args=(job,), name="spectral-checkpoint")
         self._thread.start()
@@ -36,7 +38,7 @@ class Background:
             Exception: what it has raised, once.
         """
         if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
+            self._done.wait()
             self._thread = None
         failure, self._failure = self._failure, None
         if failure is not None:
@@ -47,3 +49,5 @@ class Background:
             job()
         except BaseException as failure:
             self._failure = failure
+        finally:
+            self._done.set()

@@ -111,7 +111,10 @@ def _commit(
 
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files of writers that died: those that nobody holds a lock on."""
-    for path in folder.glob(".checkpoint_step_*.tmp"):
+    for path in folder.glob(".checkpoint_*.tmp"):
+        if path.is_symlink():  # On its way to be checkpoint_latest.pt or checkpoint_best.pt.
+            path.unlink(missing_ok=True)
+            continue
         with suppress(OSError), path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             path.unlink(missing_ok=True)

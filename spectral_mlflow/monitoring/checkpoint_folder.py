@@ -48,7 +48,7 @@ class CheckpointFolder:
         checkpoints = self.list_checkpoints()
         for lost in (checkpoint for checkpoint in checkpoints if not checkpoint.sequence):
             self._try(lost.path)  # It may have been the newest: the warning has to come.
-        content = self._first_whole([checkpoint for checkpoint in checkpoints if checkpoint.sequence])
+        content = self._first_whole([checkpoint.path for checkpoint in checkpoints if checkpoint.sequence])
         if content is None and checkpoints:
             _log.warning("%s: every checkpoint is damaged; starting from scratch", self.directory)
         return content
@@ -62,9 +62,12 @@ class CheckpointFolder:
             maximize: whether a higher value is better.
         """
         checkpoints = self.list_checkpoints()
-        marked = best_of(checkpoints, self.directory) if metric is None else None
         best_first = retention.ranked(checkpoints, metric or "val_loss", maximize=maximize)
-        return self._first_whole([marked] if marked else best_first)
+        if metric is None:
+            marked = sorted((known for known in checkpoints if known.best), key=lambda known: -known.best)
+            chosen = best_of(checkpoints, self.directory)
+            best_first = [*([chosen] if chosen else []), *marked, *best_first]
+        return self._first_whole(list(dict.fromkeys(known.path for known in best_first)))
 
     def load_checkpoint(self, path: str) -> dict[str, Any]:
         """One particular checkpoint, tensors on the CPU.
@@ -104,9 +107,9 @@ class CheckpointFolder:
         best = best_of(self.list_checkpoints(), self.directory)
         return str(best.path) if best else None
 
-    def _first_whole(self, checkpoints: Sequence[Checkpoint]) -> dict[str, Any] | None:
-        for checkpoint in checkpoints:
-            content = self._try(checkpoint.path)
+    def _first_whole(self, paths: Sequence[Path]) -> dict[str, Any] | None:
+        for path in paths:
+            content = self._try(path)
             if content is not None:
                 return content
         return None

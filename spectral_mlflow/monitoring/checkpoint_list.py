@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -49,8 +50,14 @@ class Checkpoint:
 
 
 def listing(folder: Path) -> list[Checkpoint]:
-    """The checkpoints of a folder, newest first; those without a seal come last."""
-    found = [describe(path) for path in folder.glob("*.pt") if _NAME.fullmatch(path.name)]
+    """The checkpoints of a folder, newest first; those without a seal come last.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    # Not a glob, which takes a folder that may not be read for an empty one.
+    names = [entry.name for entry in os.scandir(folder)] if folder.exists() else []
+    found = [describe(folder / name) for name in names if _NAME.fullmatch(name)]
     return sorted(found, key=lambda checkpoint: (checkpoint.sequence, checkpoint.step), reverse=True)
 
 

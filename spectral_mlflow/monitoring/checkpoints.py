@@ -114,7 +114,7 @@ class CheckpointManager(CheckpointFolder):
         strategy = self.strategy
         if strategy is None or metrics is None or strategy.best_metric not in metrics:
             return False
-        return strategy.improves(float(metrics[strategy.best_metric]), self.list_checkpoints())
+        return strategy.improves(float(metrics[strategy.best_metric]), listing(self.directory))
 
     def prepare(self, model: nn.Module, optimizer: Optimizer) -> None:
         """Take the memory for the copies of asynchronous saves now, rather than amid training.
@@ -165,6 +165,7 @@ class CheckpointManager(CheckpointFolder):
             TypeError: a value that could not be loaded again, by its dotted name.
         """
         self._wait_before(step)
+        metrics = None if metrics is None else self._numbers(metrics)
         content: dict[str, Any] = {
             "step": int(step),
             "model_state_dict": model.state_dict(),
@@ -184,6 +185,11 @@ class CheckpointManager(CheckpointFolder):
             return write()
         self._background.start(write)
         return str(path)
+
+    def _numbers(self, metrics: Mapping[str, Any]) -> dict[str, float]:
+        """Metrics as the seal takes them, what decides which is the best first: a seal has not room for any number."""
+        decides = self.strategy.best_metric if self.strategy else "val_loss"
+        return {name: _float(metrics[name]) for name in sorted(metrics, key=lambda name: name != decides)}
 
     def wait(self) -> None:
         """Wait until what an asynchronous save has accepted is saved, or skipped.
@@ -229,9 +235,9 @@ class CheckpointManager(CheckpointFolder):
         self._background.wait()
 
     def _write(self, path: Path, content: dict[str, Any], best: bool) -> str:
-        checkpoints = listing(self.directory)
-        sequence = max((known.sequence for known in checkpoints), default=0) + 1
         try:
+            checkpoints = listing(self.directory)
+            sequence = max((known.sequence for known in checkpoints), default=0) + 1
             checkpoint_file.remove_leftovers(self.directory)
             self.saved = checkpoint_file.write(
                 path, content, sequence, best=_next_mark(checkpoints) if best else 0,

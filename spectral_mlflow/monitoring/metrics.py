@@ -143,10 +143,10 @@ class MetricsLogger:
         self.close()
 
     def _flush(self) -> None:
-        if not self._unflushed:
-            return
-        writer = self.open()
-        with self._lock:
+        with self._lock:  # Before looking: another thread may have taken a line that it has not written yet.
+            if not self._unflushed:
+                return
+            writer = self.open()
             while self._unflushed:
                 record = self._unflushed.pop(0)  # Before it is written: whatever interrupts this, no line comes twice.
                 writer.append(record)

@@ -20,7 +20,8 @@ class Repeats:
         """
         self._known: dict[int, dict[str, Any]] = {}
         for line in journaled:
-            self._known.setdefault(line["step"], {}).update(line)
+            if isinstance(line.get("step"), int):  # Else it is damaged.
+                self._known.setdefault(line["step"], {}).update(line)
 
     def sift(self, step: int, metrics: Mapping[str, float]) -> tuple[dict[str, float], list[str]]:
         """What is new of a step, and the names of what should have repeated and did not.

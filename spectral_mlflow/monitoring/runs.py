@@ -92,7 +92,7 @@ def is_running(run_dir: Path) -> bool:
 def is_finished(run_dir: Path) -> bool:
     """Whether a run has come to its end, not only to a stop."""
     events = journal.records(run_dir / "logs" / "events.jsonl")
-    turns = [event for event in events if event["event"] in ("resume", "end")]
+    turns = [event for event in events if event.get("event") in ("resume", "end")]
     return bool(turns) and turns[-1].get("status") == "FINISHED"
 
 
@@ -104,7 +104,7 @@ def changed_settings(events: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """
     changed: dict[str, Any] = {}
     for event in events:
-        if event["event"] == "resume":
+        if event.get("event") == "resume":
             changed |= event.get("settings", {})
     return changed
 
@@ -114,7 +114,7 @@ def summary(run_dir: Path) -> dict[str, Any]:
     config = _config(run_dir)
     events = journal.records(run_dir / "logs" / "events.jsonl")
     lines = journal.records(run_dir / "logs" / "metrics.jsonl")
-    turns = [event.get("status", "KILLED") for event in events if event["event"] in ("start", "resume", "end")]
+    turns = [event.get("status", "KILLED") for event in events if event.get("event") in ("start", "resume", "end")]
     best = [line["best_val_loss"] for line in lines if "best_val_loss" in line]
     return {
         "run": run_dir.name,

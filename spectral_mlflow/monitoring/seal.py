@@ -2,18 +2,21 @@
 
 The seal is the comment of the ZIP that ``torch.save`` makes. ``torch.load`` ignores it and ``unzip -z`` shows it::
 
-    spectral-checkpoint 2 {"sequence": 12, "step": 400, "size": 9876, ...} xxh3_128 4f0c... 00231
+    spectral-checkpoint 2 {"sequence": 12, "step": 400, "size": 9876, ...} 1f2e3d4c xxh3_128 4f0c... 00240
 
 The digest covers every byte of the file before it, so a file that was cut, or in which a bit has changed, is known
-before anything is unpacked. The last number is the length of the seal, by which it is found from the end of the file.
+before anything is unpacked. What a list of checkpoints needs is read without all that, and so has a CRC-32 of its own.
+The last number is the length of the seal, by which it is found from the end of the file.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib
+import json
 import os
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -29,7 +32,8 @@ BLOCK = 1 << 22  # Bytes hashed and written at a time: few enough to stay in the
 _END_RECORD = 22  # Bytes that end a ZIP without a comment; the last two are the length of the comment.
 _MOST_METRICS = 50_000  # Bytes; a comment has at most 65535.
 _SEAL = re.compile(
-    rb"spectral-checkpoint 2 (\{.*\}) (sha256 (?=[0-9a-f]{64} )|xxh3_128 (?=[0-9a-f]{32} ))([0-9a-f]+) \d{5}"
+    rb"spectral-checkpoint 2 (\{.*\}) ([0-9a-f]{8}) "
+    rb"(sha256 (?=[0-9a-f]{64} )|xxh3_128 (?=[0-9a-f]{32} ))([0-9a-f]+) \d{5}"
 )
 _SEAL_OF_FORMAT_1 = re.compile(rb"spectral-checkpoint 1 sequence (\d{20}) sha256 ([0-9a-f]{64})")
 _LENGTH_OF_FORMAT_1 = 31 + 20 + 8 + 64
@@ -153,7 +157,8 @@ class SealingWriter:
             OSError: the disk has refused something.
         """
         size = self._size + _END_RECORD
-        text = b"spectral-checkpoint 2 " + _encoded(facts, size) + b" " + self._algorithm.encode() + b" "
+        told = _encoded(facts, size)
+        text = b"spectral-checkpoint 2 %s %08x %s " % (told, zlib.crc32(told), self._algorithm.encode())
         length = len(text) + len(self._digest.hexdigest()) + 6
         self._emit(memoryview(self._held[:-2] + length.to_bytes(2, "little") + text))
         value, covered = self._digest.hexdigest(), self._size
@@ -184,7 +189,7 @@ def _fitting(metrics: Mapping[str, float]) -> dict[str, float]:
     kept: dict[str, float] = {}
     room = _MOST_METRICS
     for name, value in metrics.items():
-        room -= 12 * len(name) + 80  # At most: each letter escaped, and the name twice where the value is not finite.
+        room -= 2 * len(json.dumps(name)) + 60  # At most: the name stands twice where the value is not finite.
         if room >= 0 and isinstance(value, (int, float)):
             kept[name] = value
     return kept
@@ -208,11 +213,13 @@ def _last(file: BinaryIO, size: int, length: int) -> bytes:
 def _of_format_2(length: bytes, file: BinaryIO, size: int) -> Seal | None:
     if not length.isdigit() or not (match := _SEAL.fullmatch(_last(file, size, int(length)))):
         return None
+    if zlib.crc32(match[1]) != int(match[2], 16):
+        return None
     try:
         known = journal.decode(match[1])
         facts = Facts(known["sequence"], known["step"], known["timestamp"], known["best"], known["metrics"])
-        value = match[3].decode()
-        return Seal(facts, known["size"], match[2].decode().strip(), value, size - len(value) - 6)
+        value = match[4].decode()
+        return Seal(facts, known["size"], match[3].decode().strip(), value, size - len(value) - 6)
     except (ValueError, LookupError, TypeError, AttributeError):  # A bit of it has changed.
         return None
 

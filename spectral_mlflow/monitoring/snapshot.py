@@ -201,14 +201,14 @@ class Snapshot:
         if _is_loose(span):
             view = span[0]
             target = target.view(view.source.shape)
-            target.copy_(view.source, non_blocking=True)
+            target.copy_(view.source, non_blocking=view.source.is_cuda)
             view.copy.set_(memory.untyped_storage(), place, view.source.shape, target.stride())
             return
         source = span[0].source.as_strided((count,), (1,), start)
         if source.device.type == "cpu":
             self._pieces += _pieces(source, target)
         else:
-            target.copy_(source, non_blocking=True)
+            target.copy_(source, non_blocking=source.is_cuda)  # Of other devices nobody waits for the end.
         for view in span:
             offset = place + view.start - start
             view.copy.set_(memory.untyped_storage(), offset, view.source.shape, view.source.stride())
@@ -257,9 +257,11 @@ def _copy(pieces: list[_Piece], threads: int) -> None:
     helpers = [threading.Thread(target=work) for _ in range(min(threads, len(pieces)) - 1)]
     for helper in helpers:
         helper.start()
-    work()
-    for helper in helpers:
-        helper.join()
+    try:
+        work()
+    finally:
+        for helper in helpers:  # They know addresses, which do not keep the memory there.
+            helper.join()
 
 
 def _by_storage(views: list[_View]) -> list[list[_View]]:

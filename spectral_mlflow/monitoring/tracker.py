@@ -32,10 +32,10 @@ from spectral_mlflow.monitoring.directories import create_experiment_directory, 
 from spectral_mlflow.monitoring.metrics import MetricsLogger
 from spectral_mlflow.monitoring.redaction import redacted
 from spectral_mlflow.monitoring.repeats import Repeats
-from spectral_mlflow.monitoring.runs import run_lock
+from spectral_mlflow.monitoring.runs import changed_settings, run_lock
 from spectral_mlflow.monitoring.structured_log import StructuredLog
 from spectral_mlflow.monitoring.visualizations import VisualizationManager
-from spectral_mlflow.settings import differences
+from spectral_mlflow.settings import differences, flatten
 
 STATUSES = {"completed": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 
@@ -95,7 +95,7 @@ class ExperimentTracker:
             | retention.every(monitoring.keep_every)
             | retention.hourly(monitoring.keep_hours),
             asynchronous=True,
-            before_commit=self.metrics.sync,
+            before_commit=self._sync_journals,
             on_saved=self._checkpoint_events.saved,
             on_skipped=self._checkpoint_events.skipped,
             on_wait=self._checkpoint_events.waited,
@@ -105,8 +105,8 @@ class ExperimentTracker:
         self.configs = ConfigTracker(str(run_dir))
         self._companion = CompanionProcess(run_dir, tracking_uri)
         told = journal.records(run_dir / "logs" / "events.jsonl")
-        self._samples = [event["text"] for event in told if event["event"] == "sample"]
-        self._plots = [event["path"] for event in told if event["event"] == "artifact" and event["kind"] == "plot"]
+        self._samples = {event["step"]: event["text"] for event in told if event.get("event") == "sample"}
+        self._plots = dict.fromkeys(event["path"] for event in told if event.get("kind") == "plot" and "path" in event)
 
     def _take_lock(self) -> Any:
         lock = run_lock(self.run_dir)
@@ -120,6 +120,15 @@ class ExperimentTracker:
             raise cannot_write(self.run_dir, failure) from None
         return lock
 
+    def _sync_journals(self) -> None:
+        """Make the journals as durable as the checkpoint that is about to be.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        self.metrics.sync()
+        self._events.sync()
+
     # What a run tells of itself
 
     def event(self, event: str, /, **fields: Any) -> None:
@@ -131,8 +140,16 @@ class ExperimentTracker:
         model: torch.nn.Module | None = None,
         dataset_info: Mapping[str, Any] | None = None,
         machine: Mapping[str, Any] | None = None,
+        *,
+        step: int = 0,
     ) -> None:
         """Write who, what and where; then start the companion.
+
+        Args:
+            model: what is trained.
+            dataset_info: what it is trained on.
+            machine: what it is trained with.
+            step: the one that a continued run goes on from.
 
         Raises:
             OSError: config.json cannot be written.
@@ -140,9 +157,13 @@ class ExperimentTracker:
         process = {"pid": os.getpid(), "host": socket.gethostname()}
         if self.resumed:
             before = self.configs.load_settings()
-            changed = {name: new for name, (_, new) in differences(before, self.config).items()}
-            self.event("resume", step=self.checkpoints_step(), settings=redacted(changed), **process)
             told = journal.records(self.run_dir / "logs" / "events.jsonl")
+            now = flatten(self.config.to_dict())
+            # Also what was changed before, and is perhaps changed back.
+            changed = {
+                name: now[name] for name in (*changed_settings(told), *differences(before, self.config)) if name in now
+            }
+            self.event("resume", step=step, settings=redacted(changed), **process)
             self._checkpoint_events.catch_up(told, self.checkpoints.list_checkpoints())
         else:
             self.configs.save_config(self.config.to_dict(), model, dict(dataset_info or {}), machine)
@@ -279,7 +300,7 @@ class ExperimentTracker:
             *self.visualizations.generate_model_plots(step, model, token_text=token_text),
         ]
         for path in map(Path, drawn):
-            self._plots.append(self._relative(path))
+            self._plots[self._relative(path)] = None
             self.add_artifact(path, "plot", step)
 
     def log_sample(self, step: int, text: str) -> Path | None:
@@ -289,7 +310,7 @@ class ExperimentTracker:
             Its file; None where the disk refused it, which is then in the log.
         """
         path = self.run_dir / "samples" / f"sample_step_{step}.txt"
-        self._samples.append(text)
+        self._samples[step] = text
         try:
             replace_file(path, text.encode(errors="surrogatepass"))
         except OSError as failure:
@@ -300,7 +321,7 @@ class ExperimentTracker:
 
     def last_sample(self) -> str:
         """The newest sample, empty without one."""
-        return self._samples[-1] if self._samples else ""
+        return next(reversed(self._samples.values()), "")
 
     def add_artifact(self, path: Path, kind: str = "file", step: int | None = None) -> None:
         """Have a file of the run directory sent to the stores."""
@@ -318,8 +339,8 @@ class ExperimentTracker:
             self.configs.save_results(
                 dict(final_metrics),
                 best_checkpoint=best,
-                generation_samples=self._samples,
-                plots=self._plots,
+                generation_samples=list(self._samples.values()),
+                plots=list(self._plots),
                 checkpoints={"best": best, "final": self.checkpoints.latest_path()},
                 **further,
             )

@@ -71,10 +71,10 @@ def check_corpus(written: Mapping[str, Any], dataset: Dataset) -> None:
         UserError: it is another one.
     """
     found = dataset.info()["sha256"]
-    if written["sha256"] != found:
+    if written.get("sha256") != found:
         raise UserError(
-            f"dataset {written['name']} is not what the run was trained on "
-            f"(sha256 {written['sha256'][:12]}, now {found[:12]}); "
+            f"dataset {written.get('name')} is not what the run was trained on "
+            f"(sha256 {str(written.get('sha256'))[:12]}, now {found[:12]}); "
             "restore the old files, or start a new run"
         )
 

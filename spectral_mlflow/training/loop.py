@@ -48,14 +48,21 @@ class Trainer:
         self.compile_seconds: float | None = None
         self._begun_at = self.state.step or -1  # Nothing is saved of a run that has not begun.
 
-    def run(self, signals: StopSignals) -> Outcome:
-        """Train until the last step, early stopping, a signal, or too many steps without a finite gradient."""
+    def run(self, signals: StopSignals, *, ended_before: bool = True) -> Outcome:
+        """Train until the last step, early stopping, a signal, or too many steps without a finite gradient.
+
+        Args:
+            signals: what may stop it.
+            ended_before: False for a continued run that was stopped: perhaps when it had all but said that it ends.
+        """
         state, training = self.state, self.config.training
         if self.config.runtime.compile:
             self.compile()
         self.tracker.checkpoints.prepare(state.model, state.optimizer)
         if state.step == training.steps and self.due(self.config.monitoring.viz_interval):
             self.show()  # The process that took the last step may have died before it could.
+        if not ended_before and (reason := self.stop_reason(evaluated=True)):
+            return self.stopped(reason, signals)
         while state.step < training.steps:
             if signals.received:
                 return self.stopped(None, signals)
@@ -195,10 +202,10 @@ class Trainer:
         if max(self._begun_at, self.tracker.saved_step()) < self.state.step:
             self.save({})
             self.tracker.checkpoints.wait()
-        if signals.received:
-            return Outcome("killed", signals.received.name, signals.exit_code)
-        if self.state.skipped_in_a_row:
+        if self.state.skipped_in_a_row >= self.config.training.max_skipped:
             return Outcome("failed", reason, 1)
+        if signals.received and not reason:
+            return Outcome("killed", signals.received.name, signals.exit_code)
         return Outcome("completed", reason, 0)
 
     def results(self) -> dict[str, Any]:

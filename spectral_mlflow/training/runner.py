@@ -17,6 +17,7 @@ from spectral_mlflow.models import gpt
 from spectral_mlflow.monitoring.configs import ConfigTracker
 from spectral_mlflow.monitoring.directories import check_writable
 from spectral_mlflow.monitoring.progress import Draining, Progress
+from spectral_mlflow.monitoring.runs import is_finished
 from spectral_mlflow.monitoring.tracker import ExperimentTracker, cannot_write
 from spectral_mlflow.optim import build_optimizer
 from spectral_mlflow.training import batch_size, devices
@@ -158,14 +159,14 @@ def _train(
     machine: Machine,
     signals: StopSignals,
 ) -> Finished:
-    trainer = None
+    ended_before = is_finished(tracker.run_dir)
     try:
         speed = Speed(state.model.flops_per_token(), matmul_rate(machine.device, machine.precision))
         _begin(tracker, state, dataset, machine)
         with Progress(config.training.steps, start_step=state.step) as progress:
             _tell(config, machine, state.step, tracker, progress)
             trainer = Trainer(config, Learner(config, dataset, state, machine, speed), tracker, progress)
-            outcome = trainer.run(signals)
+            outcome = trainer.run(signals, ended_before=ended_before)
         results = trainer.results()
         tracker.save_results(results, status=outcome.status)
         export_at_end(tracker, state.step)
@@ -189,7 +190,7 @@ def _begin(tracker: ExperimentTracker, state: TrainState, dataset: Dataset, mach
     try:
         if not tracker.resumed:
             dataset.tokenizer.save(tracker.run_dir / TOKENIZER)
-        tracker.start_experiment(state.model, dataset.info(), machine.facts())
+        tracker.start_experiment(state.model, dataset.info(), machine.facts(), step=state.step)
     except OSError as failure:
         raise cannot_write(tracker.run_dir, failure) from None
     tracker.add_artifact(tracker.run_dir / TOKENIZER, "tokenizer")

@@ -75,8 +75,7 @@ def _settings(run_dir: Path) -> ExperimentConfig:
 
 def _best_checkpoint(run_dir: Path) -> dict[str, Any]:
     checkpoints = CheckpointManager(str(run_dir))
-    path = checkpoints.best_path()
-    checkpoint = checkpoints.load_checkpoint(path) if path else checkpoints.load_latest_checkpoint()
+    checkpoint = checkpoints.load_best_checkpoint() or checkpoints.load_latest_checkpoint()
     if checkpoint is None:
         raise UserError(f"{run_dir} has no whole checkpoint yet; wait for the first one")
     return checkpoint

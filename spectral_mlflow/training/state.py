@@ -174,6 +174,6 @@ def _restore_random_state(state: dict[str, Any]) -> None:
     np.random.set_state(state["numpy"] | {"state": counter | {"key": np.asarray(counter["key"], dtype=np.uint32)}})
     torch.set_rng_state(state["torch"])
     if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
+        torch.cuda.set_rng_state_all(state["cuda"][: torch.cuda.device_count()])
     if "mps" in state and torch.backends.mps.is_available():
         torch.mps.set_rng_state(state["mps"])

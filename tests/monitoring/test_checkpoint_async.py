@@ -1,5 +1,6 @@
 """Saving beside training: what is accepted is saved, once, whole, and as it was."""
 
+import signal
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ import torch
 from checkpointing import save, steps, trained
 
 from spectral_mlflow.monitoring import CheckpointManager
+from spectral_mlflow.monitoring.background import Background
 
 LONG = 120.0  # Seconds; only a test that fails waits so long.
 
@@ -33,13 +35,17 @@ class Gate:
 
 
 def is_waiting(thread: threading.Thread) -> bool:
-    """Whether a thread waits for another one to end."""
-    frame = sys._current_frames().get(thread.ident or 0)
-    names = set()
+    """Whether a thread waits for the save before its own."""
+    return {"_wait_before", "wait"} <= names_of(thread.ident or 0)
+
+
+def names_of(thread: int) -> set[str]:
+    """Of the functions that a thread is in."""
+    frame, names = sys._current_frames().get(thread), set()
     while frame is not None:
         names.add(frame.f_code.co_name)
         frame = frame.f_back
-    return {"_wait_before", "join"} <= names
+    return names
 
 
 @pytest.fixture
@@ -225,3 +231,24 @@ def places(manager: CheckpointManager) -> dict[int, int]:
     """Addresses of the memory that copies are made into, and how many numbers fit there."""
     kept = [memory for pool in manager._snapshot._used.values() for memory in pool]
     return {memory.data_ptr(): memory.numel() for memory in kept}
+
+
+def test_an_interrupted_wait_forgets_nothing() -> None:
+    """After Ctrl-C in a wait the job still counts as running, and can be waited for again."""
+    background, gate = Background(), threading.Event()
+    background.start(lambda: gate.wait(LONG))
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            background.wait()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert background.busy
+    gate.set()
+    background.wait()
+    assert not background.busy

@@ -1,6 +1,7 @@
 """Checkpoints that are damaged or hostile, disks that are full, writers that are killed."""
 
 import logging
+import math
 import os
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from spectral_mlflow.errors import UserError
-from spectral_mlflow.monitoring import CheckpointManager
+from spectral_mlflow.monitoring import CheckpointManager, checkpoint_file, retention
 from spectral_mlflow.monitoring.checkpoint_file import DamagedCheckpointError, write
 
 
@@ -206,3 +207,47 @@ def test_leftovers_of_dead_writers_are_removed_those_of_living_ones_not(tmp_path
         child.kill()
     save(manager, 2)
     assert not alive.exists()
+
+
+def test_a_bit_in_any_seal_stops_nothing(tmp_path: Path) -> None:
+    """With any bit of an older seal changed, that file counts as damaged, and saving, keeping and listing go on."""
+    manager = CheckpointManager(str(tmp_path), keep_last_n=9, keep=retention.best(1) | retention.hourly(1))
+    for step in (1, 2):
+        save(manager, step, metrics={"val_loss": 2.0 / step, "accuracy": math.nan}, best=True)
+    old = manager.directory / "checkpoint_step_1.pt"
+    whole = old.read_bytes()
+    start = whole.rindex(b"spectral-checkpoint 2")
+    for place in range(8 * start, 8 * len(whole), 7):
+        old.write_bytes(flipped(whole, place))
+        assert [(known.path.name, known.sequence) for known in manager.list_checkpoints()] == [
+            ("checkpoint_step_2.pt", 2), ("checkpoint_step_1.pt", 0)
+        ] or prove_fails(old)  # fmt: skip
+        manager.cleanup_old_checkpoints()
+        loaded = manager.load_best_checkpoint()
+        assert loaded is not None
+        assert loaded["step"] == 2
+
+
+def flipped(content: bytes, place: int) -> bytes:
+    """The content with one bit changed."""
+    changed = bytearray(content)
+    changed[place // 8] ^= 1 << place % 8
+    return bytes(changed)
+
+
+def prove_fails(path: Path) -> bool:
+    """Whether a file is known to be damaged."""
+    with pytest.raises(DamagedCheckpointError):
+        checkpoint_file.prove(path)
+    return True
+
+
+def test_the_next_best_replaces_a_damaged_best(tmp_path: Path) -> None:
+    """Where the marked one is damaged, the one that was marked before it, or the lowest loss, is loaded."""
+    manager = CheckpointManager(str(tmp_path), keep_last_n=9)
+    for step in (1, 2, 3):
+        save(manager, step, metrics={"val_loss": 2.0 / step}, best=step == 3)
+    flip(manager.directory / "checkpoint_step_3.pt", 0.5)
+    loaded = manager.load_best_checkpoint()
+    assert loaded is not None
+    assert loaded["step"] == 2

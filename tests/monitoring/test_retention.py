@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import torch
 from checkpointing import save, steps
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -158,3 +159,16 @@ def test_best_by_any_metric_passes_over_damage(tmp_path: Path) -> None:
         assert found is not None
         assert found["step"] == step
     assert manager.load_best_checkpoint("bleu") is None
+
+
+def test_metrics_may_be_tensors_and_many(tmp_path: Path) -> None:
+    """What decides which is the best is known after a restart, also as a tensor and after two hundred others."""
+    strategy = CheckpointStrategy(max_checkpoints=2)
+    for step, value in enumerate((0.1, 0.5, 0.9, 0.95), start=1):
+        manager = CheckpointManager(str(tmp_path), strategy=strategy)
+        others = {f"layer.{number}.attention.gradient_norm": 1.0 for number in range(300)}
+        save(manager, step, metrics={**others, "val_loss": torch.tensor(value)})
+    assert steps(manager) == [4, 1]
+    best_one = manager.load_best_checkpoint("val_loss")
+    assert best_one is not None
+    assert best_one["step"] == 1

@@ -16,6 +16,7 @@ from spectral_mlflow.errors import UserError
 from spectral_mlflow.models import gpt
 from spectral_mlflow.monitoring.checkpoints import CheckpointManager
 from spectral_mlflow.monitoring.repeats import REPEATABLE
+from spectral_mlflow.monitoring.runs import changed_settings
 from spectral_mlflow.sampling import Sampling
 from spectral_mlflow.settings import build
 from spectral_mlflow.training import runner
@@ -154,6 +155,16 @@ def test_what_a_continuation_changed_holds_for_the_next(tiny: ExperimentConfig) 
     assert lines(run)[-1]["step"] == 16
 
 
+def test_what_was_changed_back_is_back(tiny: ExperimentConfig) -> None:
+    """The last continuation says how long a run is to be, also where that is what it was at first."""
+    run = runner.start(longer(tiny, steps=12)).run_dir
+    runner.resume(run, {"steps": "16"})
+    for step in (12, 16):
+        (run / "checkpoints" / f"checkpoint_step_{step}.pt").unlink()
+    runner.resume(run, {"steps": "12"})
+    assert changed_settings(journal.records(run / "logs" / "events.jsonl")) == {"training.steps": 12}
+
+
 def test_a_continuation_adds_what_the_journal_lacks(tiny: ExperimentConfig) -> None:
     """Evaluations that a continued run makes on steps it computes again are journaled, without false alarms."""
     config = replace(tiny, monitoring=replace(tiny.monitoring, eval_interval=8))
@@ -193,6 +204,18 @@ def test_early_stopping(tiny: ExperimentConfig) -> None:
     assert finished.outcome.status == "completed"
     assert finished.results["final_step"] < 400
     assert "early stopping" in str(finished.outcome.reason)
+
+
+def test_a_run_killed_as_it_stopped_early_takes_no_further_step(tiny: ExperimentConfig) -> None:
+    """Where only its end was not written, continuing writes that; a finished one goes on when it is asked to."""
+    finished = runner.start(longer(tiny, steps=400, lr=1e-12, early_stopping=2))
+    run, step = finished.run_dir, finished.results["final_step"]
+    events = run / "logs" / "events.jsonl"
+    events.write_bytes(b"".join(events.read_bytes().splitlines(keepends=True)[:-1]))
+    again = runner.resume(run, {})
+    assert (again.outcome.status, again.results["final_step"]) == ("completed", step)
+    assert [line["step"] for line in lines(run)] == list(range(1, step + 1))
+    assert runner.resume(run, {}).results["final_step"] > step
 
 
 def test_validation_loss_is_the_mean_over_every_target(tiny: ExperimentConfig) -> None:
