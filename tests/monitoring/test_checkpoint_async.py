@@ -241,11 +241,14 @@ def test_an_interrupted_wait_forgets_nothing() -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
+    def wait() -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        background.wait()
+
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
         with pytest.raises(KeyboardInterrupt):
-            signal.setitimer(signal.ITIMER_REAL, 0.05)
-            background.wait()
+            wait()
     finally:
         signal.signal(signal.SIGALRM, before)
     assert background.busy
