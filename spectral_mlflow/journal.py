@@ -24,6 +24,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from spectral_mlflow.errors import UserError
 from spectral_mlflow.files import sync_directory
 
 Record = dict[str, Any]
@@ -54,7 +55,13 @@ def milliseconds(timestamp: str) -> int:
 
 
 def encode(record: Mapping[str, Any]) -> bytes:
-    """One line of the journal, newline included."""
+    """One line of the journal, newline included.
+
+    Raises:
+        UserError: a field has the name that marks non-finite values.
+    """
+    if INVALID in record:
+        raise UserError(f"field {INVALID!r}: given a name that marks lines with NaN; give another one")
     try:
         text = _ENCODER.encode(record)
     except ValueError:
@@ -66,7 +73,7 @@ def decode(line: bytes) -> Record:
     """The record of one line, non-finite values restored.
 
     Raises:
-        ValueError: the line is not a JSON object.
+        ValueError: the line is not a JSON object, or names non-finite values that it does not have.
     """
     record = json.loads(line)
     if not isinstance(record, dict):
@@ -85,13 +92,20 @@ def without_non_finite(record: Mapping[str, Any]) -> Record:
 
 
 def with_non_finite(record: Record) -> Record:
-    """The record that `without_non_finite` was given."""
-    for place, text in record.pop(INVALID, {}).items():
-        *folders, leaf = _path(place)
-        target: Any = record
-        for name in folders:
-            target = target[int(name) if isinstance(target, list) else name]
-        target[int(leaf) if isinstance(target, list) else leaf] = float(text)
+    """The record that `without_non_finite` was given.
+
+    Raises:
+        ValueError: its entry ``invalid`` is none of ours.
+    """
+    try:
+        for place, text in record.pop(INVALID, {}).items():
+            *folders, leaf = _path(place)
+            target: Any = record
+            for name in folders:
+                target = target[int(name) if isinstance(target, list) else name]
+            target[int(leaf) if isinstance(target, list) else leaf] = float(text)
+    except (AttributeError, LookupError, TypeError) as failure:
+        raise ValueError(f"entry {INVALID!r} of another form: {failure}") from failure
     return record
 
 
@@ -213,7 +227,7 @@ class LineFile:
                 line = self._pending[0]
                 self._torn = True
                 written = os.write(self._file, line)
-                if written < len(line):  # There was no room for more: the rest finds out why.
+                while written < len(line):  # There was no room for more: the rest finds out why.
                     written += os.write(self._file, line[written:])
                 self._size += written  # From here on no call, so no signal's handler comes between.
                 del self._pending[0]

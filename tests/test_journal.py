@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spectral_mlflow import journal
+from spectral_mlflow.errors import UserError
 from spectral_mlflow.journal import Journal
 
 names = st.text(min_size=1).filter(lambda name: name != journal.INVALID)
@@ -63,6 +64,25 @@ def test_reading_goes_on_where_it_stopped(tmp_path: Path) -> None:
     writer.append({"n": 2})
     assert [record for record, _ in journal.read(path, offset)] == [{"n": 2}]
     writer.close()
+
+
+@pytest.mark.parametrize("invalid", ["5", "null", '["x"]', '{"/a/b": "nan"}', '{"/a": [1]}', '{"/list/7": "inf"}'])
+def test_a_strange_note_of_non_finite_values_is_damage(tmp_path: Path, invalid: str) -> None:
+    """A line whose field `invalid` somebody else has written is skipped; those around it are read."""
+    path = tmp_path / "events.jsonl"
+    strange = '{"n": 2, "list": [1], "invalid": ' + invalid + "}"
+    path.write_text(f'{{"n": 1}}\n{strange}\n{{"n": 3}}\n', encoding="utf-8")
+    assert journal.records(path) == [{"n": 1}, {"n": 3}]
+
+
+def test_the_name_that_marks_non_finite_values_is_refused(tmp_path: Path) -> None:
+    """A caller's field of that name could not be read back, so it is not written."""
+    writer = Journal(tmp_path / "events.jsonl")
+    with pytest.raises(UserError, match="invalid"):
+        writer.append({"event": "note", "invalid": 5})
+    writer.append({"event": "note", "within": {"invalid": 5, "x": float("inf")}})
+    writer.close()
+    assert journal.records(writer.path) == [{"event": "note", "within": {"invalid": 5, "x": float("inf")}}]
 
 
 def test_a_damaged_line_is_skipped_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -10,6 +10,7 @@ if __name__ == "__main__" and "--follow" in sys.argv:
     step_back()  # The imports alone take half a second of the trainer's processor.
 
 import argparse
+import contextlib
 import logging
 import os
 import signal
@@ -23,12 +24,14 @@ from spectral_mlflow.errors import UserError
 from spectral_mlflow.stores.base import RunView
 from spectral_mlflow.stores.companion import Companion, Pace, companion_lock
 from spectral_mlflow.stores.sweep import Sweep
-from spectral_mlflow.tracking_uri import resolve
+from spectral_mlflow.stores.sync import is_behind, store_of
 
 # Somebody waits for a single pass.
 PATIENCE_ONCE = 10.0
 
 USER_ERROR, GAVE_UP = 2, 1
+
+_log = logging.getLogger(__name__)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -65,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--handover", type=float, default=pace.handover,
-        help=f"with --follow: seconds to wait for another companion to end [{pace.handover}]",
+        help=f"with --follow: seconds between looks whether another companion leaves anything to do [{pace.handover}]",
     )  # fmt: skip
     return parser
 
@@ -83,7 +86,7 @@ def _mirror(known: argparse.Namespace, stop: threading.Event) -> int:
         raise UserError(f"{run.directory} is no directory; give the directory of a run")
     if known.follow:
         step_forward_without(run.goes_on)
-    uri = resolve((run.start() or {}).get("tracking_uri"), _given(known))
+    uri = store_of(run, _given(known))
     from spectral_mlflow.stores.mlflow import MlflowStore  # Two seconds, which no user's mistake needs to wait for.
 
     default = Pace().patience if known.follow else PATIENCE_ONCE
@@ -93,16 +96,38 @@ def _mirror(known: argparse.Namespace, stop: threading.Event) -> int:
     )  # fmt: skip
     sweep = Sweep(run.directory.parent, stop)
     try:
-        with companion_lock(run.directory, pace.handover if known.follow else 0.0):
+        turn = _turn(run, uri, pace.handover, stop) if known.follow else companion_lock(run.directory)
+        if turn is None:
+            return GAVE_UP if stop.is_set() else 0
+        with turn:
             companion = Companion(run, MlflowStore(uri), pace=pace, stop=stop, on_open=sweep.start)
             return _work(companion, follow=known.follow)
     except Timeout:
-        if known.follow:
-            logging.getLogger(__name__).info("another companion follows %s already", run.directory)
-            return 0
         raise UserError(f"another companion follows {run.directory} already; it will send everything") from None
+    except OSError as failure:
+        print(f"spectral_mlflow.stores: {failure}; try `spectral sync` later", file=sys.stderr)
+        return GAVE_UP
     finally:
         sweep.wait()
+
+
+def _turn(
+    run: RunView, uri: str, seconds: float, stop: threading.Event
+) -> contextlib.AbstractContextManager[object] | None:
+    """The run, held once another companion or a `spectral sync` is done with it; None where nothing is left to do."""
+    while not stop.is_set():
+        try:
+            return companion_lock(run.directory, seconds).acquire()
+        except Timeout:
+            if not run.goes_on() and not is_behind(run.directory, uri):
+                _log.info("another companion has sent all of %s", run.directory)
+                return None
+        except OSError as failure:  # A full disk, for example, which may have room again.
+            if not run.goes_on():
+                raise
+            _log.warning("%s; trying again", failure)
+            stop.wait(seconds)
+    return None
 
 
 def _given(known: argparse.Namespace) -> str | None:
@@ -112,9 +137,10 @@ def _given(known: argparse.Namespace) -> str | None:
 
 def _work(companion: Companion, *, follow: bool) -> int:
     state = companion.follow() if follow else companion.catch_up()
-    if state.error is None:
+    left = state.error or ("it was told to end" if companion.stop.is_set() and companion.journals_grew() else None)
+    if left is None:
         return 0
-    print(f"spectral_mlflow.stores: {state.error}; try `spectral sync` later", file=sys.stderr)
+    print(f"spectral_mlflow.stores: {left}; try `spectral sync` later", file=sys.stderr)
     return GAVE_UP
 
 

@@ -96,10 +96,13 @@ class Artifacts:
         try:
             self._send(file)
         except StoreError as failure:
-            with store_errors():
-                self._client.get_run(self._run_id)
+            self._ask()
             return failure
         return None
+
+    def _ask(self) -> None:
+        with store_errors():
+            self._client.get_run(self._run_id)
 
     def _send(self, file: Path) -> None:
         try:
@@ -132,15 +135,22 @@ class Artifacts:
         """Upload the checkpoints that are wanted, delete those that are not any more, and send the list of all.
 
         Returns:
-            What could not be sent.
+            What could not be sent. Without a list of the artifacts there are, nothing is.
 
         Raises:
             StoreError: the store does not answer.
         """
+        records = checkpoints.known(self._run)
+        try:
+            return self._keep(records) if records else []
+        except StoreError as failure:
+            self._ask()
+            return [f"artifacts of {checkpoints.FOLDER}: {failure}"]
+
+    def _keep(self, records: list[CheckpointRecord]) -> list[str]:
         stored = self._stored_checkpoints()
         listed = checkpoints.read(checkpoints.list_path(self._run))
         before = {record.path: record.digest for record in listed if record.state == checkpoints.UPLOADED}
-        records = checkpoints.known(self._run)
         there = [r for r in checkpoints.with_artifacts(records, stored) if r.state != checkpoints.REMOVED]
         wanted = checkpoints.wanted(there, checkpoints.policy(self._run))
         failures = {}
@@ -176,8 +186,6 @@ class Artifacts:
                 self._sent.pop((self._run_id, self._run.directory / path), None)
 
     def _send_list(self, records: list[CheckpointRecord], wanted: set[str], failed: Collection[str]) -> list[str]:
-        if not records:
-            return []
         stored = {path: size for path, size in self._stored_checkpoints().items() if path not in failed}
         listed = [
             replace(record, state=checkpoints.UNWANTED)
@@ -192,6 +200,7 @@ class Artifacts:
         try:
             self._put(path, None, path.stat().st_size)
         except StoreError as failure:
+            self._ask()
             return [f"artifact {path.name}: {failure}"]
         self._sent[self._run_id, path] = (0, 0)
         return []

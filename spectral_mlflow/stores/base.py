@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from spectral_mlflow import journal
 from spectral_mlflow.journal import Record
 from spectral_mlflow.monitoring.runs import is_running
-from spectral_mlflow.stores.reader import Batch, last_record
+from spectral_mlflow.stores.reader import Batch, is_boundary, last_record
 from spectral_mlflow.stores.state import StoreState
 
 # A lock may not be seen across machines (some network file systems): a run of another machine counts
@@ -93,9 +93,16 @@ class RunView:
         """Whether a trainer still writes this directory."""
         if (self.directory / ".run.lock").exists() and is_running(self.directory):
             return True
-        writers = self.events("start", "resume")
-        elsewhere = bool(writers) and writers[-1].get("host", socket.gethostname()) != socket.gethostname()
-        return elsewhere and time.time() - self._last_written() < FOREIGN_SILENCE
+        return not self.is_of_this_host() and time.time() - self._last_written() < FOREIGN_SILENCE
+
+    def is_of_this_host(self) -> bool:
+        """Whether this host was the last to write the run, or to import it from another one."""
+        writers = self.events("start", "resume", "import")
+        return not writers or writers[-1].get("host", socket.gethostname()) == socket.gethostname()
+
+    def is_cut(self, state: StoreState) -> bool:
+        """Whether a power cut took lines that were sent: metrics.jsonl does not reach there with a whole line."""
+        return not is_boundary(self.metrics_path, state.metrics_offset)
 
     def goes_on(self) -> bool:
         """Whether a trainer lives that has not yet said how the run ended."""
@@ -167,6 +174,13 @@ class Store(Protocol):
             state: what the last companion left, possibly of another store or of one that was lost.
         """
 
+    def pull_back(self) -> int:
+        """Append to metrics.jsonl the lines that only the store has. Nobody else may write the run.
+
+        Returns:
+            Number of lines that were appended. From now on the store takes all lines once more.
+        """
+
     def metrics(self, batch: Batch) -> None:
         """Store lines of metrics, in the order of the journal."""
 
@@ -174,7 +188,7 @@ class Store(Protocol):
         """Store one event."""
 
     def close(self, outcome: Outcome) -> None:
-        """Send the files of the run and say how it ended."""
+        """Say how the run ended, then send its files."""
 
     def confirm(self) -> bool:
         """Say again how the run ended, should somebody else have changed it.

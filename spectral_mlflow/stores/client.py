@@ -1,17 +1,25 @@
-"""Talking to MLflow: how a client is opened, and what its failures mean."""
+"""Talking to MLflow: how a client is opened, and what its failures mean.
+
+How long one call may take, whatever the patience of the caller: a server has 5 s to answer and is
+asked twice; a sqlite file that another program holds for itself has `LOCKED_SECONDS` to be opened,
+and MLflow's own 20 s for a call that writes.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 import re
+import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
 
 from filelock import FileLock
 
 from spectral_mlflow.config import without_password
+from spectral_mlflow.errors import UserError
 from spectral_mlflow.stores.base import StoreError
 from spectral_mlflow.tracking_uri import sqlite_path
 
@@ -37,6 +45,7 @@ for _name in ("mlflow", "alembic", "urllib3"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 FIRST_USE_SECONDS = 120
+LOCKED_SECONDS = 5.0
 SLOWEST_STORING = 5e6  # bytes a second
 LONGEST_STORING = 300.0  # seconds
 LONGEST_MESSAGE = 500
@@ -46,10 +55,10 @@ _log = logging.getLogger(__name__)
 
 @contextmanager
 def store_errors() -> Iterator[None]:
-    """Turn whatever MLflow or a library below it raises into `StoreError`."""
+    """Turn whatever MLflow or a library below it raises into `StoreError`. A user's mistake stays one."""
     try:
         yield
-    except StoreError:
+    except (StoreError, UserError):
         raise
     except Exception as failure:  # Databases, HTTP and object stores each have exceptions of their own.
         _log.debug("store failure", exc_info=True)
@@ -76,9 +85,17 @@ def open_client(uri: str) -> MlflowClient:
         return MlflowClient(tracking_uri=uri)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock", timeout=FIRST_USE_SECONDS):
+        _check_readable(path)
         client = MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)
     return client
+
+
+def _check_readable(path: Path) -> None:
+    """Fail soon where MLflow would try again for minutes, unheard."""
+    if path.exists():
+        with closing(sqlite3.connect(path, timeout=LOCKED_SECONDS)) as database:
+            database.execute("SELECT count(*) FROM sqlite_master").fetchone()
 
 
 def is_error(failure: MlflowException, code: int) -> bool:
@@ -119,7 +136,7 @@ def artifact_location(uri: str, name: str) -> str | None:
 
 
 def run_exists(client: MlflowClient, run_id: str) -> bool:
-    """Whether the store has this run."""
+    """Whether the store has this run, be it in its trash."""
     try:
         client.get_run(run_id)
     except MlflowException as failure:
@@ -127,6 +144,11 @@ def run_exists(client: MlflowClient, run_id: str) -> bool:
             return False
         raise
     return True
+
+
+def in_trash(client: MlflowClient, run_id: str) -> bool:
+    """Whether a run that exists was deleted, and can still be restored."""
+    return bool(client.get_run(run_id).info.lifecycle_stage != "active")
 
 
 class _Allowance:

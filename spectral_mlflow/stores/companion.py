@@ -12,7 +12,8 @@ from pathlib import Path
 from filelock import FileLock
 
 from spectral_mlflow import journal
-from spectral_mlflow.stores.base import Outcome, RunView, Store, StoreError
+from spectral_mlflow.errors import UserError
+from spectral_mlflow.stores.base import GONE, Outcome, RunView, Store, StoreError
 from spectral_mlflow.stores.reader import batches, has_more, is_boundary
 from spectral_mlflow.stores.state import StoreState
 
@@ -31,7 +32,7 @@ class Pace:
         longest_retry: the most that it doubles to.
         patience: how long a failing store is called after the trainer is gone.
         settle: how long after the trainer is gone somebody else's status is corrected.
-        handover: how long to wait for the companion before this one.
+        handover: how long to wait for the companion before this one, before looking whether that still matters.
     """
 
     poll: float = 0.5
@@ -85,6 +86,7 @@ class Companion:
         self._on_sent = on_sent or (lambda _: None)
         self._clock = clock
         self._opened = False
+        self._saved = True
 
     def follow(self) -> StoreState:
         """Send what there is and what comes, until the run has ended or its trainer is gone.
@@ -101,12 +103,13 @@ class Companion:
     def _work(self, *, follow: bool) -> StoreState:
         retry, failing_since = self.pace.retry, None
         while not self.stop.is_set():
-            alive = self.run.is_alive()  # Before reading: what a dead trainer has written is complete.
+            alive = False
             try:
+                alive = self.run.is_alive()  # Before reading: what a dead trainer has written is complete.
                 self._advance(alive=alive)
                 if not self._goes_on(alive=alive, follow=follow):
                     break
-            except StoreError as failure:
+            except (StoreError, UserError, OSError) as failure:
                 self._note(failure)
                 self._opened = False  # What arrived of a call that failed, only the store knows.
                 waits_for_trainer = follow and alive
@@ -124,7 +127,7 @@ class Companion:
         """Leave a failing store alone for a while, but no longer when something has happened to the run."""
         until, (_, seen) = self._clock() + seconds, self._sizes()
         while (left := until - self._clock()) > 0 and not self.stop.wait(min(left, self.pace.slowest_poll)):
-            if self._sizes()[1] != seen or (alive and not self.run.is_alive()):
+            if self._sizes()[1] != seen or (alive and not self._is_alive()):
                 return
 
     def _rest(self) -> None:
@@ -135,15 +138,20 @@ class Companion:
             waited = self._clock() - began >= self.pace.interval
             if events > self.state.events_offset or (metrics > self.state.metrics_offset and waited):
                 return
-            if not self.run.is_alive():
+            if not self._is_alive():
                 return
             pause = self.pace.poll if sizes != seen else min(1.5 * pause, self.pace.slowest_poll)
             seen = sizes
 
     def _sizes(self) -> tuple[int, int]:
-        paths = (self.run.metrics_path, self.run.events_path)
-        metrics, events = (path.stat().st_size if path.exists() else 0 for path in paths)
-        return metrics, events
+        return _size(self.run.metrics_path), _size(self.run.events_path)
+
+    def _is_alive(self) -> bool:
+        """Whether a trainer is known to live: the next pass tells what is wrong with a directory that does not say."""
+        try:
+            return self.run.is_alive()
+        except OSError:
+            return False
 
     def _goes_on(self, *, alive: bool, follow: bool) -> bool:
         """Whether there is more to wait for after a pass without failure."""
@@ -167,20 +175,32 @@ class Companion:
         self._save(closed=False)  # A resumed run is open again before the store has heard of it.
         opened_now = not self._opened
         if opened_now:
-            self._save(**vars(self.store.open(self.run, self.state)))
-            self._opened = True
-            self._on_open()
+            self._open(alive=alive)
         self._send_metrics()
         told = self._send_events()
         outcome = self.run.outcome(alive=alive) if opened_now or told or not alive else None
-        if outcome is not None and not self.stop.is_set():
+        if outcome is None or self.stop.is_set():
+            return
+        if outcome.reason != GONE or not self.run.is_alive():  # It may have been resumed meanwhile.
             self._close(outcome)
+
+    def _open(self, *, alive: bool) -> None:
+        opened = self.store.open(self.run, self.state)
+        if not alive and (self.run.is_cut(self.state) or self.run.is_cut(opened)):
+            # What the next trainer computes again would be stored a second time.
+            lines = self.store.pull_back()
+            _log.info("%s: %d lines that the journal had lost are back", self.run.directory.name, lines)
+            opened = replace(opened, metrics_offset=0, events_offset=0)
+        self._save(**vars(opened))
+        self._opened = True
+        self._on_open()
 
     def is_behind(self) -> bool:
         """Whether the journals have something that the store has not."""
-        return not self.state.closed or self._journals_grew()
+        return not self.state.closed or self.journals_grew()
 
-    def _journals_grew(self) -> bool:
+    def journals_grew(self) -> bool:
+        """Whether there are lines or events that were not sent."""
         read = ((self.run.metrics_path, self.state.metrics_offset), (self.run.events_path, self.state.events_offset))
         return any(has_more(path, offset) for path, offset in read)
 
@@ -214,22 +234,37 @@ class Companion:
         """Correct the status of an adopted run for a while. Returns whether the run goes on after all."""
         gone_since = None
         while self.store.confirm() and not self.stop.wait(self.pace.poll):
-            if self._journals_grew():
+            if self.journals_grew():
                 return True
-            gone_since = None if self.run.is_alive() else gone_since or self._clock()
+            gone_since = None if self._is_alive() else gone_since or self._clock()
             if gone_since is not None and self._clock() - gone_since >= self.pace.settle:
                 break
-        return self._journals_grew()
+        return self.journals_grew()
 
     # State
 
-    def _note(self, failure: StoreError) -> None:
+    def _note(self, failure: Exception) -> None:
         if self.state.error != str(failure):  # Once, not at every retry.
             _log.warning("%s: %s; trying again", self.run.directory.name, failure)
         self._save(error=str(failure))
 
     def _save(self, **changes: object) -> None:
         changed = replace(self.state, **changes)  # type: ignore[arg-type]
-        if changed != self.state:
+        if changed == self.state and self._saved:
+            return
+        self.state = changed
+        try:
             changed.save(self.run.state_path)
-            self.state = changed
+        except OSError as failure:  # The store knows how far it is; whoever comes next asks it.
+            if self._saved:
+                _log.warning("%s: how far its store is cannot be kept: %s", self.run.directory.name, failure)
+            self._saved = False
+        else:
+            self._saved = True
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

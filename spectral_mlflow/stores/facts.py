@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
 import json
+import posixpath
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from spectral_mlflow.journal import Record
@@ -25,10 +28,29 @@ FACTS = (
 )  # fmt: skip
 
 
+@lru_cache(maxsize=4096)
 def valid_name(name: str) -> str:
-    """The name itself if MLflow takes it, else with what it refuses replaced by underscores."""
+    """The name itself if MLflow takes it, else one like it that it takes.
+
+    That one ends in a digest, so that two names which differ in what is refused stay two.
+    """
+    if _is_valid(name):
+        return name
+    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:DIGEST]
+    return f"{_like(name)[: LONGEST_NAME - DIGEST - 1]}_{digest}"
+
+
+def _like(name: str) -> str:
+    """The name of a param or a tag: as it is, but for what MLflow refuses."""
     parts = re.sub(r"[^\w./ :-]", "_", name).split("/")
-    return "/".join(part for part in parts if part not in ("", ".", ".."))[:LONGEST_NAME] or "_"
+    like = "/".join(part for part in parts if part not in ("", ".", "..")).lstrip("./")[:LONGEST_NAME]
+    return like if not like or _is_valid(like) else like.rstrip("./") or "_"
+
+
+def _is_valid(name: str) -> bool:
+    """Whether it is a plain relative path of letters, digits and what else MLflow allows."""
+    allowed = re.fullmatch(r"[\w./ :-]+", name) is not None and len(name) <= LONGEST_NAME
+    return allowed and posixpath.normpath(name) == name != "." and not name.startswith(("..", "/"))
 
 
 def params(config: Record) -> dict[str, str]:
@@ -41,7 +63,7 @@ def params(config: Record) -> dict[str, str]:
     for section, name in FACTS:
         if (value := (config.get(section) or {}).get(name)) is not None:
             flat[f"{section}.{name}"] = value
-    return {valid_name(name): _text(value) for name, value in flat.items()}
+    return {_like(name) or "_": _text(value) for name, value in flat.items()}
 
 
 def _text(value: Any) -> str:
@@ -55,7 +77,7 @@ def origin(start: Record) -> str:
 
 def birth_tags(run: RunView, start: Record) -> dict[str, str]:
     """Tags that are known when the run starts."""
-    extra = {valid_name(str(name)): str(value) for name, value in (start.get("tags") or {}).items()}
+    extra = {_like(str(name)) or "_": str(value) for name, value in (start.get("tags") or {}).items()}
     return _cut({
         "spectral.kind": "train",
         **extra,

@@ -13,7 +13,7 @@ from spectral_mlflow import journal
 from spectral_mlflow.journal import Journal, Record
 from spectral_mlflow.stores.client import allowing
 from spectral_mlflow.stores.facts import valid_name
-from spectral_mlflow.stores.points import NOT_METRICS, unmarked
+from spectral_mlflow.stores.points import MARK, NOT_METRICS, mark_name, unmarked
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 HISTORY_SECONDS = 30  # More than a small call needs: a page has 25,000 points.
@@ -39,22 +39,29 @@ def fetch(client: MlflowClient, run_id: str) -> Lines:
 def missing(stored: Lines, journaled: Iterable[Record]) -> list[Record]:
     """Records that give a journal what only the store has, oldest first.
 
+    A metric has the name that the journal knows it by, which may be another one than MLflow takes.
+
     Args:
         stored: what `fetch` gave.
         journaled: the records of metrics.jsonl.
     """
     there: dict[tuple[int, int], set[str]] = defaultdict(set)
     whole: dict[str, bool] = {}
+    own: dict[str, str] = {}
     for record in journaled:
         key = (journal.milliseconds(record["timestamp"]), record["step"])
         there[key] |= {valid_name(name) for name in record}
         whole |= {name: isinstance(value, int) for name, value in record.items() if name not in NOT_METRICS}
+    for name in whole:
+        own |= dict.fromkeys((valid_name(name), mark_name(name).removeprefix(MARK)), name)
     order = {name: place for place, name in enumerate(whole)}
     found = []
     for key in sorted(stored):
-        names = sorted(stored[key].keys() - there[key], key=lambda name: (order.get(name, len(order)), name))
+        line = {own.get(name, name): value for name, value in stored[key].items()}
+        names = [name for name in line if valid_name(name) not in there[key]]
         if names:
-            values = {name: _typed(stored[key][name], whole=whole.get(name, False)) for name in names}
+            names.sort(key=lambda name: (order.get(name, len(order)), name))
+            values = {name: _typed(line[name], whole=whole.get(name, False)) for name in names}
             found.append({"step": key[1], "timestamp": written(key[0]), **values})
     return found
 

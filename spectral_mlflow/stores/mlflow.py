@@ -25,6 +25,7 @@ from spectral_mlflow.stores.base import NO_MODELS, Outcome, RunView, StoreError
 from spectral_mlflow.stores.description import describe, heading
 from spectral_mlflow.stores.models import log_best
 from spectral_mlflow.stores.points import MARK, calls, joined
+from spectral_mlflow.stores.pull_back import append_missing
 from spectral_mlflow.stores.reader import Batch
 from spectral_mlflow.stores.state import StoreState
 
@@ -37,6 +38,7 @@ POINTS_SECONDS = 15
 PAIRS = 100
 
 OFFSET = "spectral.journal_offset"
+ORIGIN = "spectral.origin"
 NOTE = "mlflow.note.content"
 ERROR, REASON = "spectral.error", "spectral.reason"
 LONGEST_REASON = 500
@@ -79,7 +81,7 @@ class MlflowStore:
             current = self._client.get_run(self._run_id)
             self._marks = {name: text for name, text in current.data.tags.items() if name.startswith(MARK)}
             self._tag(self._missing_birth_tags(current))
-            self._send_facts()
+            self._offer_facts()
         stored, ours = int(current.data.tags.get(OFFSET, 0)), here.run_id == self._run_id
         return StoreState(
             run_id=self._run_id,
@@ -95,18 +97,32 @@ class MlflowStore:
         if state.run_id is None or state.tracking_uri != without_password(self._uri):
             return False
         with clients.store_errors():
-            return clients.run_exists(clients.open_client(self._uri), state.run_id)
+            return self._has(clients.open_client(self._uri), state.run_id)
+
+    def _has(self, client: MlflowClient, run_id: str) -> bool:
+        there = clients.run_exists(client, run_id)
+        if there and clients.in_trash(client, run_id):
+            raise StoreError(f"MLflow run {run_id} was deleted there; `spectral rebuild RUN` restores it")
+        return there
 
     def _find(self, state: StoreState) -> str | None:
-        for run_id in (state.run_id, self._start.get("mlflow_run_id")):
-            if run_id and clients.run_exists(self._client, run_id):
-                return run_id
+        if state.run_id and self._has(self._client, state.run_id):
+            return state.run_id
+        given = self._start.get("mlflow_run_id")
+        if given and clients.run_exists(self._client, given) and self._may_adopt(given):
+            return str(given)
         found = self._client.search_runs(
             [clients.find_experiment(self._client, self._experiment, self._uri)],
-            f"tags.`spectral.origin` = '{facts.origin(self._start)}'",
+            f"tags.`{ORIGIN}` = '{facts.origin(self._start)}'",
             max_results=1,
         )
         return str(found[0].info.run_id) if found else None
+
+    def _may_adopt(self, run_id: str) -> bool:
+        """Whether no other run has adopted this one: all trainings in an environment see the same MLFLOW_RUN_ID."""
+        ours = facts.origin(self._start)
+        found = self._client.get_run(run_id)
+        return bool(found.info.lifecycle_stage == "active" and found.data.tags.get(ORIGIN, ours) == ours)
 
     @property
     def _experiment(self) -> str:
@@ -136,6 +152,14 @@ class MlflowStore:
             for name, value in wanted.items()
             if present.get(name) != value and not (name.startswith("mlflow.") and name in present)
         }
+
+    def _offer_facts(self) -> None:
+        """Send them now if possible; the end of the run insists."""
+        try:
+            with clients.store_errors():
+                self._send_facts()
+        except StoreError as failure:
+            _log.warning("params and description are sent at the end of the run: %s", failure)
 
     def _send_facts(self) -> None:
         """Params, tags, dataset and description, as far as config.json exists."""
@@ -171,6 +195,13 @@ class MlflowStore:
         if current.data.tags.get(NOTE, heading(self._start)).startswith(heading(self._start)):
             self._tag({NOTE: describe(self._run, self._start, self._run_id)[: facts.LONGEST_TAG]})
 
+    def pull_back(self) -> int:
+        """Append to the journal what MLflow has and a power cut has taken from it."""
+        with clients.store_errors():
+            lines = append_missing(self._client, self._run_id, self._run)
+            self._tag({OFFSET: "0"})
+        return lines
+
     def metrics(self, batch: Batch) -> None:
         """Send lines of metrics, at most 990 points a call, each with the offset behind it."""
         with clients.store_errors():
@@ -192,7 +223,7 @@ class MlflowStore:
             match record.get("event"):
                 case "artifact":
                     if record.get("kind") == "config":
-                        self._send_facts()
+                        self._offer_facts()
                     self._artifacts.offer(record["path"])
                 case "sample":
                     self._artifacts.offer(record["path"])
@@ -205,20 +236,21 @@ class MlflowStore:
 
     def _reopen(self) -> None:
         self._client.update_run(self._run_id, status="RUNNING")
+        self._forget(ERROR, REASON)
+
+    def _forget(self, *names: str) -> None:
         present = self._client.get_run(self._run_id).data.tags
-        for name in (ERROR, REASON):
+        for name in names:
             if name in present:
                 self._client.delete_tag(self._run_id, name)
 
     def close(self, outcome: Outcome) -> None:
-        """Send all files, the model and the last description; say how the run ended even if that fails."""
+        """Say how the run ended, which nobody should wait for; then send the description, all files and the model."""
         with clients.store_errors():
+            self._end(outcome)
             self._send_facts()
-            try:
-                self._artifacts.finish()
-                self._send_model()
-            finally:
-                self._end(outcome)
+            self._artifacts.finish()
+            self._send_model()
 
     def _send_model(self) -> None:
         """The best model, where the store takes models; an older server has all of the run without it."""
@@ -234,6 +266,7 @@ class MlflowStore:
         tags = {REASON: reason} if reason else {}
         if outcome.status == "FAILED":
             tags[ERROR] = reason or "unknown"
+        self._forget(*({REASON, ERROR} - tags.keys()))
         self._tag(tags)
         self._client.set_terminated(self._run_id, outcome.status, outcome.end_time)
         self._outcome = outcome

@@ -73,10 +73,15 @@ def points(record: Record) -> list[Metric]:
 def marks(record: Record) -> dict[str, str]:
     """A tag for each infinite value of the line, which says where it is; `joined` has those of several lines."""
     return {
-        valid_name(f"{MARK}{name}"): f"{float(value)} at step {record.get('step')} ({record.get('timestamp')})"
+        mark_name(name): f"{float(value)} at step {record.get('step')} ({record.get('timestamp')})"
         for name, value in _numbers(record)
         if math.isinf(value)
     }
+
+
+def mark_name(metric: str) -> str:
+    """The tag that names the infinite values of a metric: by the name that the metric has in MLflow, if that fits."""
+    return valid_name(MARK + valid_name(metric))
 
 
 def joined(before: str, mark: str) -> str:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from filelock import Timeout
 
-from spectral_mlflow import journal
+from spectral_mlflow.config import without_password
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.files import sync_directory
-from spectral_mlflow.stores.base import RunView
+from spectral_mlflow.stores.base import RunView, StoreError
 from spectral_mlflow.stores.companion import Pace, companion_lock
 from spectral_mlflow.stores.state import StoreState
-from spectral_mlflow.stores.sync import PATIENCE, SyncResult, Watch, syncing
+from spectral_mlflow.stores.sync import PATIENCE, SyncResult, Watch, store_of, syncing
 from spectral_mlflow.tracking_uri import resolve
 
 if TYPE_CHECKING:  # Two seconds, which no user's mistake needs to wait for.
@@ -44,7 +44,7 @@ def pull_back(run_dir: Path, tracking_uri: str | None = None) -> int:
         UserError: another companion is at work, or the store needs a password.
     """
     run = RunView(run_dir)
-    if not _journal_is_behind(run):
+    if not run.is_cut(StoreState.load(run.state_path)):
         return 0
     try:
         with companion_lock(run_dir, Pace().handover):
@@ -53,30 +53,25 @@ def pull_back(run_dir: Path, tracking_uri: str | None = None) -> int:
         raise UserError(f"run {run_dir.name} is being sent to its store; try again when that is done") from None
 
 
-def _journal_is_behind(run: RunView) -> bool:
-    size = run.metrics_path.stat().st_size if run.metrics_path.exists() else 0
-    state = StoreState.load(run.state_path)
-    return state.run_id is not None and size < state.metrics_offset
-
-
 def _pull_back(run: RunView, tracking_uri: str | None) -> int:
     state = StoreState.load(run.state_path)
+    if not run.is_cut(state):
+        return 0  # The companion that had the lock has done it.
     uri = resolve(state.tracking_uri, tracking_uri)
     from spectral_mlflow.stores import client as clients
-    from spectral_mlflow.stores import histories
     from spectral_mlflow.stores.mlflow import OFFSET
+    from spectral_mlflow.stores.pull_back import append_missing
 
     with clients.store_errors():
         client = clients.open_client(uri)
         if state.run_id is None or not clients.run_exists(client, state.run_id):
             return 0  # The store has lost more than the journal.
-        lines = histories.missing(histories.fetch(client, state.run_id), journal.records(run.metrics_path))
-    histories.append(run.metrics_path, lines)
+        lines = append_missing(client, state.run_id, run)
     # What was sent does not end where a line of this journal does: all of it is compared once more.
     replace(state, metrics_offset=0, events_offset=0, closed=False).save(run.state_path)
     with clients.store_errors():
         client.set_tag(state.run_id, OFFSET, "0")
-    return len(lines)
+    return lines
 
 
 def to_store(run_dir: Path, tracking_uri: str | None = None, *, watch: Watch | None = None) -> SyncResult:
@@ -84,19 +79,37 @@ def to_store(run_dir: Path, tracking_uri: str | None = None, *, watch: Watch | N
 
     Args:
         run_dir: the run.
-        tracking_uri: the store; default: the one that the run was going to.
+        tracking_uri: the store; default: the one that the run went to last.
         watch: told how far the metrics are.
+
+    Raises:
+        UserError: the store is not allowed, needs a password, or was never named.
     """
     run = RunView(run_dir)
     try:
         with companion_lock(run_dir):
             state = StoreState.load(run.state_path)
-            if state != StoreState():
+            # What a power cut took comes back before all is sent; how far it went is known by the state alone.
+            if state != StoreState() and not run.is_cut(state):
                 replace(state, metrics_offset=0, events_offset=0, closed=False).save(run.state_path)
+            _take_from_trash(state, store_of(run, tracking_uri))
     except Timeout:
         return SyncResult(run_dir, complete=True, message="is being sent by its companion")
+    except (StoreError, OSError) as failure:
+        return SyncResult(run_dir, complete=False, message=f"not sent: {failure}")
     (result,) = syncing([run_dir], tracking_uri, patience=PATIENCE, watch=watch)
     return result
+
+
+def _take_from_trash(state: StoreState, uri: str) -> None:
+    if state.run_id is None or state.tracking_uri != without_password(uri):
+        return
+    from spectral_mlflow.stores import client as clients
+
+    with clients.store_errors():
+        client = clients.open_client(uri)
+        if clients.run_exists(client, state.run_id) and clients.in_trash(client, state.run_id):
+            client.restore_run(state.run_id)
 
 
 def from_store(name: str, experiments: Path, tracking_uri: str | None = None) -> tuple[Path, list[str]]:
@@ -124,7 +137,7 @@ def from_store(name: str, experiments: Path, tracking_uri: str | None = None) ->
         found = _find(client, name)
     if len(found) != 1:
         many = f"{len(found)} runs; give the MLflow run id of one" if found else "no run"
-        raise UserError(f"run {name!r}: {uri} has {many}")
+        raise UserError(f"run {name!r}: {without_password(uri)} has {many}")
     run_dir = experiments / _key(found[0])
     if run_dir.exists():
         raise UserError(f"{run_dir} is there, though it is no whole run; move it away to have it made again")

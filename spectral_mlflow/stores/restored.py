@@ -21,6 +21,7 @@ from spectral_mlflow.stores.mlflow import OFFSET, REASON
 from spectral_mlflow.stores.state import StoreState
 
 DOWNLOAD_SECONDS = 60
+GIVEN = ("spectral.kind", "spectral.study", "spectral.cell")
 ENDED = ("FINISHED", "FAILED", "KILLED")
 
 
@@ -52,7 +53,7 @@ def restore(client: MlflowClient, stored: Run, folder: Path, uri: str) -> list[s
     lines = histories.missing(histories.fetch(client, run_id), journal.records(run.metrics_path))
     histories.append(run.metrics_path, lines)
     notes = _prove(run)
-    _write_events(run, stored, uri)
+    _write_events(run, stored, uri, client.get_experiment(stored.info.experiment_id).name)
     _link(run)
     sent = int(stored.data.tags.get(OFFSET, 0))
     whole = not lines and run.metrics_path.stat().st_size == sent
@@ -68,9 +69,9 @@ def restore(client: MlflowClient, stored: Run, folder: Path, uri: str) -> list[s
 # Events
 
 
-def _write_events(run: RunView, stored: Run, uri: str) -> None:
+def _write_events(run: RunView, stored: Run, uri: str, experiment: str) -> None:
     events = journal.records(run.events_path)
-    starts = [event for event in events if event.get("event") == "start"] or [_start(stored, run.directory.name)]
+    starts = [event for event in events if event.get("event") == "start"] or [_start(run, stored, experiment)]
     stores = sorted({*starts[0].get("stores", ()), "mlflow"})  # It may have been made without, and sent later.
     start = starts[0] | {"tracking_uri": without_password(uri), "stores": stores}
     events = [start, *(event for event in events if event is not starts[0])]
@@ -81,8 +82,8 @@ def _write_events(run: RunView, stored: Run, uri: str) -> None:
     replace_file(run.events_path, b"".join(map(journal.encode, events)))
 
 
-def _start(stored: Run, key: str) -> Record:
-    """The start event, by the tag that holds what tells the run from all others."""
+def _start(run: RunView, stored: Run, experiment: str) -> Record:
+    """The start event, by the tag that holds what tells the run from all others, and by those that it was given."""
     match = re.fullmatch(
         r"\S+ (?P<host>\S*) (?P<pid>\S*) (?P<timestamp>\S+)", stored.data.tags.get("spectral.origin", "")
     )
@@ -93,15 +94,20 @@ def _start(stored: Run, key: str) -> Record:
         "event": "start",
         "timestamp": process["timestamp"],
         "format_version": 1,
-        "experiment_id": key,
-        "name": key,
+        "experiment_id": run.directory.name,
+        "name": (run.config().get("config") or {}).get("name") or run.directory.name,
         "stores": ["mlflow"],
-        "mlflow_experiment": None,
+        "mlflow_experiment": experiment,
         "mlflow_run_id": stored.info.run_id,
-        "tags": {},
+        "tags": {name: text for name, text in stored.data.tags.items() if _is_given(name)},
         "pid": int(process["pid"]) if process["pid"].isdecimal() else process["pid"],
         "host": process["host"],
     }
+
+
+def _is_given(tag: str) -> bool:
+    """Whether a tag is one that a run is started with, rather than one that MLflow or the companion makes."""
+    return tag in GIVEN or not tag.startswith(("mlflow.", "spectral."))
 
 
 def _end(stored: Run) -> Record:

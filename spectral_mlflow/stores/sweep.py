@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 import threading
 from pathlib import Path
 
@@ -20,16 +19,15 @@ def abandoned(experiments: Path) -> list[Path]:
     Args:
         experiments: the folder of run directories.
     """
-    return [path for path in run_directories(experiments) if _is_of_this_host(path) and _is_abandoned(path)]
+    return [path for path in run_directories(experiments) if _is_abandoned(RunView(path))]
 
 
-def _is_of_this_host(run_dir: Path) -> bool:
-    writers = RunView(run_dir).events("start", "resume")
-    return bool(writers) and writers[-1].get("host", socket.gethostname()) == socket.gethostname()
-
-
-def _is_abandoned(run_dir: Path) -> bool:
-    return is_behind(run_dir) and not RunView(run_dir).is_alive()
+def _is_abandoned(run: RunView) -> bool:
+    try:
+        return run.is_of_this_host() and is_behind(run.directory) and not run.is_alive()
+    except OSError as failure:  # Another user's, for example; there are others to close.
+        _log.warning("%s is left alone: %s", run.directory, failure)
+        return False
 
 
 class Sweep:
@@ -61,5 +59,8 @@ class Sweep:
             self._thread.join()
 
     def _sweep(self) -> None:
-        for result in syncing(abandoned(self._experiments), stop=self._stop):
-            _log.info("left behind: %s", result)
+        try:
+            for result in syncing(abandoned(self._experiments), stop=self._stop):
+                _log.info("left behind: %s", result)
+        except OSError as failure:
+            _log.warning("%s cannot be swept: %s", self._experiments, failure)

@@ -50,6 +50,13 @@ def is_behind(run_dir: Path, tracking_uri: str | None = None) -> bool:
         tracking_uri: the store that is meant; default: the one that the run is going to, if any.
     """
     run = RunView(run_dir)
+    try:
+        return _is_behind(run, tracking_uri)
+    except OSError:  # Nobody can tell; sending it says why.
+        return True
+
+
+def _is_behind(run: RunView, tracking_uri: str | None) -> bool:
     start, state = run.start(), StoreState.load(run.state_path)
     if start is None or (tracking_uri is None and not _has_store(start)):
         return False
@@ -85,9 +92,10 @@ def syncing(
 
     Args:
         run_dirs: the runs.
-        tracking_uri: the store; default: for each run the one that it was going to.
-        patience: seconds to call a store that does not answer. One that did not answer for one run
-            is asked once for each of the others.
+        tracking_uri: the store; default: for each run the one that it went to last.
+        patience: seconds to call a store that does not answer, in which the calls themselves take their
+            time: see `spectral_mlflow.stores.client`. One that did not answer for one run is asked once
+            for each of the others.
         watch: told how far the metrics of a run are.
         stop: ends the work after the call in hand once it is set.
 
@@ -104,19 +112,35 @@ def syncing(
 def _sync_one(
     run: RunView, asked_for: str | None, patience: float, silent: set[str], watch: Watch, stop: threading.Event
 ) -> SyncResult:
-    start = run.start()
-    if start is None:
-        return SyncResult(run.directory, complete=True, message="has nothing to send yet")
-    if asked_for is None and not _has_store(start):
-        return SyncResult(run.directory, complete=False, message=NO_STORE)
     try:
-        uri = resolve(start.get("tracking_uri"), asked_for)
+        start = run.start()
+        if start is None:
+            return SyncResult(run.directory, complete=True, message="has nothing to send yet")
+        if asked_for is None and not _has_store(start):
+            return SyncResult(run.directory, complete=False, message=NO_STORE)
+        uri = store_of(run, asked_for)
+        result = _send(run, uri, 0.0 if uri in silent else patience, watch, stop)
     except UserError as mistake:
         return SyncResult(run.directory, complete=False, message=str(mistake))
-    result = _send(run, uri, 0.0 if uri in silent else patience, watch, stop)
+    except OSError as failure:
+        return SyncResult(run.directory, complete=False, message=f"not sent: {failure}")
     if not result.complete:
         silent.add(uri)
     return result
+
+
+def store_of(run: RunView, asked_for: str | None = None) -> str:
+    """Address of the store that a run goes to: where it went last, at first where it was meant to go.
+
+    Args:
+        run: the run directory.
+        asked_for: what the user asks for now, None for nothing.
+
+    Raises:
+        UserError: the address is not allowed, or its password is needed and unknown.
+    """
+    went = StoreState.load(run.state_path).tracking_uri
+    return resolve(went or (run.start() or {}).get("tracking_uri"), asked_for)
 
 
 def _has_store(start: Record) -> bool:

@@ -11,7 +11,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.artifacts import load_dict
 
-from spectral_mlflow.stores.base import RunView
+from spectral_mlflow.stores.artifacts import Artifacts
+from spectral_mlflow.stores.base import RunView, StoreError
 from spectral_mlflow.stores.checkpoints import CheckpointRecord, wanted
 from spectral_mlflow.stores.companion import Companion, Pace
 from spectral_mlflow.stores.mlflow import MlflowStore
@@ -122,6 +123,37 @@ def test_paths_outside_the_folder_are_left_alone(new_run: Callable[..., Any], st
     found = {entry.path for entry in MlflowClient(tracking_uri=store).list_artifacts(run.state()["run_id"], "logs")}
     assert "logs/metrics.jsonl" in found
     assert not (run.directory / "stores" / "checkpoints.json").exists()
+
+
+def test_store_whose_artifacts_cannot_be_listed(new_run: Callable[..., Any], store: str, fast: Pace) -> None:
+    """A checkpoint that cannot be sent holds up neither the metrics nor the events behind it, nor the status."""
+    client = MlflowClient(tracking_uri=store)
+    client.create_experiment("spectral", artifact_location="unheard-of://bucket/runs")
+    run = new_run()
+    run.steps(1, 5)
+    _save(run, 10)
+    run.event("alert", step=11, severity="warning", kind="loss", message="too high", advice="wait")
+    run.end()
+    state = Companion(RunView(run.directory), MlflowStore(store), pace=fast).catch_up()
+    assert not state.closed
+    assert "unheard-of" in str(state.error)
+    assert state.events_offset == RunView(run.directory).events_path.stat().st_size
+    stored = client.get_run(run.state()["run_id"])
+    assert stored.info.status == "FINISHED"
+    assert "spectral.alert.loss" in stored.data.tags
+    assert stored.data.metrics["loss"] == 3.0 / 5
+
+
+def test_silent_store_is_not_taken_for_one_without_lists(new_run: Callable[..., Any], store: str, fast: Pace) -> None:
+    """Where the store itself is silent, the checkpoint is not given up."""
+    run = new_run()
+    _feed(run, store, fast)
+    _save(run, 10)
+    sender = Artifacts(MlflowClient(tracking_uri=store), run.state()["run_id"], RunView(run.directory), {})
+    missing = Artifacts(MlflowClient(tracking_uri=store), "0" * 32, RunView(run.directory), {})
+    assert sender.keep_checkpoints() == []
+    with pytest.raises(StoreError):
+        missing.keep_checkpoints()
 
 
 def test_wanted_by_policy() -> None:

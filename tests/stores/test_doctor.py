@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
+from mlflow import MlflowClient, experiments, runs
 
 from spectral_mlflow.cli import main
 from spectral_mlflow.stores import sync
@@ -21,13 +27,27 @@ def _wrong(run_dir: Path, store: str) -> list[str]:
 
 
 def _mend(advice: str) -> None:
-    words = shlex.split(advice)
-    if words[0] == "rm":
+    """Do what a shell would do with the advice."""
+    words = shlex.split(advice, comments=True)
+    if "&&" in words:
+        first, then = words[: words.index("&&")], words[words.index("&&") + 1 :]
+        _mend(shlex.join(first))
+        _mend(shlex.join(then))
+    elif words[:2] == ["rm", "-r"]:
+        shutil.rmtree(words[2])
+    elif words[0] == "rm":
         for path in words[1:]:
             Path(path).unlink()
+    elif words[0] == "mv":
+        Path(words[1]).rename(words[2])
+    elif words[0].startswith("MLFLOW_TRACKING_URI="):
+        name, _, uri = words[0].partition("=")
+        assert words[1] == "mlflow"
+        commands = {"runs": runs.commands, "experiments": experiments.commands}[words[2]]
+        assert CliRunner(env={name: uri}).invoke(commands, words[3:]).exit_code == 0
     else:
         assert words[0] == "spectral"
-        assert main(words[1:]) == 0
+        assert main([*words[1:], *(["--yes"] if words[1] == "delete" else [])]) == 0
 
 
 def test_healthy(trained: Path, store: str) -> None:
@@ -78,6 +98,109 @@ def test_damage_and_leftovers(trained: Path, store: str) -> None:
     for one in advice:
         _mend(one)
     assert _wrong(trained, store) == []
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_run_in_the_trash(new_run: Callable[..., Any], store: str, whole: bool) -> None:
+    """A run that MLflow has in its trash, alone or with its experiment, is taken out before it is sent."""
+    run = new_run()
+    run.steps(1, 5)
+    sync.sync([run.directory])
+    client, state = MlflowClient(tracking_uri=store), run.state()
+    if whole:
+        client.delete_experiment(state["experiment_id"])
+    else:
+        client.delete_run(state["run_id"])
+    assert _wrong(run.directory, store) == []
+    run.steps(6, 7)
+    (advice,) = _wrong(run.directory, store)
+    assert "sync" not in advice
+    _mend(advice)
+    (advice,) = _wrong(run.directory, store)
+    assert advice.startswith("spectral sync")
+    _mend(advice)
+    assert _wrong(run.directory, store) == []
+    assert len(client.get_metric_history(state["run_id"], "loss")) == 7
+
+
+@pytest.mark.parametrize("left", [b"", b'{"event": "sta', None])
+def test_run_without_a_start(new_run: Callable[..., Any], store: str, left: bytes | None) -> None:
+    """A run whose journal a power cut took at once is removed, not sent."""
+    run = new_run()
+    events = run.directory / "logs" / "events.jsonl"
+    events.unlink()
+    if left is not None:
+        events.write_bytes(left)
+    (advice,) = _wrong(run.directory, store)
+    assert advice.startswith("rm -r" if left is None else "spectral delete")
+    _mend(advice)
+    assert not run.directory.exists()
+    assert _wrong(run.directory, store) == []
+
+
+def test_run_without_a_start_that_was_sent(
+    new_run: Callable[..., Any], store: str, trainer: Callable[[Path], Any]
+) -> None:
+    """What MLflow has of a run whose journals are lost is taken from there, and nothing is deleted."""
+    run = new_run(host=socket.gethostname(), pid=1)
+    process = trainer(run.directory)
+    run.steps(1, 5)
+    run.event("artifact", path="config.json", kind="config", step=None)
+    sync.sync([run.directory])
+    process.communicate("")
+    for name in ("events", "metrics"):
+        (run.directory / "logs" / f"{name}.jsonl").write_bytes(b"")
+    (advice,) = _wrong(run.directory, store)
+    _mend(advice)
+    while left := _wrong(run.directory, store):
+        _mend(left[0])
+    assert len(run.records()) == 5
+    assert MlflowClient(tracking_uri=store).get_run(run.state()["run_id"]).info.status == "KILLED"
+
+
+def test_half_of_what_dead_processes_made(new_run: Callable[..., Any], store: str) -> None:
+    """Folders of an import, a rebuild, an export and a removal are named and go; those of living processes stay."""
+    run_dir = new_run().directory
+    folder = run_dir.parent
+    sync.sync([run_dir])
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    stale = [f".import.{dead.pid}", ".removed.wave_1", ".rebuild.wave_2", ".export.abc"]
+    for name in (*stale, f".import.{os.getpid()}", ".rebuild.wave_3", ".lost.wave_4", ".git"):
+        (folder / name).mkdir()
+        (folder / name / "half").write_bytes(b"half")
+    for path in folder.glob(".[re]*.*[2c]"):
+        os.utime(path / "half", (0, 0))
+        os.utime(path, (0, 0))
+    advice = _wrong(run_dir, store)
+    assert sorted(advice) == sorted(f"rm -r {folder / name}" for name in stale)
+    for one in advice:
+        _mend(one)
+    assert _wrong(run_dir, store) == []
+
+
+def test_run_that_cannot_be_read(new_run: Callable[..., Any], store: str) -> None:
+    """It is one line, and the runs behind it are looked at."""
+    bad, good = new_run("a_1"), new_run("b_2")
+    events = bad.directory / "logs" / "events.jsonl"
+    events.unlink()
+    events.mkdir()
+    advice = _wrong(good.directory, store)
+    assert [str(events) in one for one in advice] == [True, False]
+    assert "sync" in advice[1]
+
+
+def test_other_users_run(new_run: Callable[..., Any], store: str) -> None:
+    """One that this user has no right to read is not taken for one without a journal."""
+    run = new_run()
+    if os.geteuid() == 0:
+        pytest.skip("root may read everything")
+    for path in (run.directory / "logs" / "events.jsonl", run.directory / "logs", run.directory):
+        mode = path.stat().st_mode
+        path.chmod(0)
+        (advice,) = _wrong(run.directory, store)
+        path.chmod(mode)
+        assert advice.startswith("chmod -R u+rwX")
 
 
 def test_exit_codes(

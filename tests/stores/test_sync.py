@@ -77,12 +77,12 @@ def test_complete_run_goes_to_another_store(complete: Any, template: Path, tmp_p
 
 
 def test_own_store_after_another_one(complete: Any, store: str, template: Path, tmp_path: Path) -> None:
-    """Back at its own store a run is found again there, and nothing is stored twice."""
+    """Sent back to its own store a run is found again there, and nothing is stored twice."""
     other = tmp_path / "other.db"
     shutil.copy(template, other)
     first = complete.state()["run_id"]
     _sync(complete, f"sqlite:///{other}")
-    _sync(complete)
+    _sync(complete, store)
     assert complete.state()["run_id"] == first
     assert complete.state()["tracking_uri"] == store
     assert _rows(store, complete) == STEPS
