@@ -99,7 +99,8 @@ class Preloaded:
         command = shlex.join([sys.executable, "-IS", str(CALL), str(self.socket)])
         self.launcher.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
         self.launcher.chmod(0o755)
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+        environment = {**kept, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         self._server = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.faults.server", str(self.socket)],
             cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,

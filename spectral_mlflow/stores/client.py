@@ -25,8 +25,9 @@ from spectral_mlflow.tracking_uri import sqlite_path
 
 # MLflow reads some of these when it is imported. Its own defaults wait minutes for a server that is
 # down; whoever calls us tries again anyway.
+TIMEOUT = ("MLFLOW_HTTP_REQUEST_TIMEOUT", 5)  # seconds
 for _name, _value in {
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    TIMEOUT[0]: str(TIMEOUT[1]),
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -157,8 +158,6 @@ class _Allowance:
     MLflow reads it from the environment, which the threads of a process share.
     """
 
-    NAME = "MLFLOW_HTTP_REQUEST_TIMEOUT"
-
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._granted: list[int] = []
@@ -167,7 +166,7 @@ class _Allowance:
     def grant(self, seconds: int) -> None:
         with self._lock:
             if not self._granted:
-                self._usual = int(os.environ[self.NAME])
+                self._usual = int(os.environ.get(*TIMEOUT))
             self._granted.append(seconds)
             self._set()
 
@@ -177,7 +176,7 @@ class _Allowance:
             self._set()
 
     def _set(self) -> None:
-        os.environ[self.NAME] = str(self._usual + max(self._granted, default=0))
+        os.environ[TIMEOUT[0]] = str(self._usual + max(self._granted, default=0))
 
 
 _allowance = _Allowance()
