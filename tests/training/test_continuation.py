@@ -60,6 +60,7 @@ def test_what_a_run_finds_out_for_itself_need_not_be_known(tmp_path: Path) -> No
     )
     run = tmp_path / "experiments" / "wave_1"
     (run / "logs").mkdir(parents=True)
+    (run / "logs" / "events.jsonl").touch()
     ConfigTracker(str(run)).save_config(known)
     assert unfinished(asked) == run
 
