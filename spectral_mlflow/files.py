@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -18,10 +21,24 @@ def replace_file(path: Path, content: bytes) -> None:
         OSError: the disk refuses; whatever was there before is untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write into, which gets its name, durably, when the block ends; where it fails nothing is left behind.
+
+    Args:
+        path: the file, replaced if it is there; its folder must be.
+
+    Raises:
+        OSError: the disk refuses; whatever was there before is untouched.
+    """
     temporary = _beside(path)
     try:
         with temporary.open("xb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

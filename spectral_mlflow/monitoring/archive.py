@@ -25,7 +25,7 @@ from typing import IO
 from spectral_mlflow import journal
 from spectral_mlflow.config import without_password
 from spectral_mlflow.errors import UserError
-from spectral_mlflow.files import sync_directory
+from spectral_mlflow.files import sync_directory, whole_file
 from spectral_mlflow.journal import Journal
 from spectral_mlflow.monitoring import compression
 from spectral_mlflow.monitoring.seal import DamagedCheckpointError
@@ -63,17 +63,8 @@ def export(run_dir: Path, target: Path, *, compress: bool = False, told: Told = 
         raise UserError(f"{target} is there already; remove it, or give another file")
     if not target.parent.is_dir():
         raise UserError(f"{target.parent} is no folder; make it, or give a file in another one")
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
-                _add_all(tar, run_dir, told, compress=compress)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_directory(target.parent)
+    with whole_file(target) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        _add_all(tar, run_dir, told, compress=compress)
     return target
 
 

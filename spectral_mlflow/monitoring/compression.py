@@ -10,7 +10,6 @@ the checkpoint is what it was to the last byte, and proves itself by its seal.
 from __future__ import annotations
 
 import importlib
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from spectral_mlflow.errors import UserError
-from spectral_mlflow.files import sync_directory
+from spectral_mlflow.files import whole_file
 from spectral_mlflow.monitoring.seal import EXTRA, DamagedCheckpointError, prove
 
 SUFFIX = ".szst"
@@ -121,14 +120,7 @@ def _unshuffled(block: bytes) -> bytes:
 
 def _write(target: Path, fill: Callable[[BinaryIO], None], check: Callable[[Path], object] = lambda _: None) -> None:
     """Write a file that is whole and durable under its name, or not at all."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            fill(file)
-            file.flush()
-            os.fsync(file.fileno())
-        check(temporary)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_directory(target.parent)
+    with whole_file(target) as file:
+        fill(file)
+        file.flush()
+        check(Path(file.name))

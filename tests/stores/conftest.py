@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from filelock import FileLock
+from mlflow import MlflowClient
 
 from spectral_mlflow import journal
 from spectral_mlflow.journal import Journal
@@ -85,6 +86,16 @@ class Written:
     def records(self) -> list[dict[str, Any]]:
         """All lines of metrics."""
         return journal.records(self.directory / "logs" / "metrics.jsonl")
+
+    def is_exactly_in(self, uri: str) -> bool:
+        """Whether a store has every point of some metrics, each once."""
+        client = MlflowClient(tracking_uri=uri)
+        for key in ("loss", "learning_rate", "grad/norm"):
+            rows = client.get_metric_history(self.state()["run_id"], key)
+            lines = [(r["step"], r[key], journal.milliseconds(r["timestamp"])) for r in self.records()]
+            if sorted((row.step, row.value, row.timestamp) for row in rows) != sorted(lines):
+                return False
+        return True
 
     def state(self) -> dict[str, Any]:
         """What the companion left."""
@@ -180,6 +191,7 @@ TRAINER = """
 import sys, time
 from pathlib import Path
 from filelock import FileLock
+from mlflow import MlflowClient
 held = FileLock(Path(sys.argv[1]) / ".run.lock")
 held.acquire()
 print("holding", flush=True)

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from spectral_mlflow import journal
 from spectral_mlflow.stores import failures, sync
 from spectral_mlflow.stores.__main__ import main
 from spectral_mlflow.stores.base import RunView
@@ -60,16 +59,6 @@ def _sent(run: Any) -> int:
     return int(run.state()["metrics_offset"]) if state.exists() else 0
 
 
-def _is_exact(store: str, run: Any) -> bool:
-    client = MlflowClient(tracking_uri=store)
-    for key in ("loss", "learning_rate", "grad/norm"):
-        rows = client.get_metric_history(run.state()["run_id"], key)
-        lines = [(r["step"], r[key], journal.milliseconds(r["timestamp"])) for r in run.records()]
-        if sorted((row.step, row.value, row.timestamp) for row in rows) != sorted(lines):
-            return False
-    return True
-
-
 def _status(store: str, run: Any) -> str:
     return str(MlflowClient(tracking_uri=store).get_run(run.state()["run_id"]).info.status)
 
@@ -91,7 +80,7 @@ def test_follows_to_the_end(
     assert run.state()["closed"]
     assert run.state()["error"] is None
     assert _status(store, run) == "FINISHED"
-    assert _is_exact(store, run)
+    assert run.is_exactly_in(store)
 
 
 def test_killed_trainer_is_seen_in_seconds(
@@ -108,7 +97,7 @@ def test_killed_trainer_is_seen_in_seconds(
     assert follower.wait(DEADLINE) == 0
     assert time.monotonic() - killed < 30
     assert _status(store, run) == "KILLED"
-    assert _is_exact(store, run)
+    assert run.is_exactly_in(store)
 
 
 def test_killed_companion_leaves_nothing_twice(
@@ -127,7 +116,7 @@ def test_killed_companion_leaves_nothing_twice(
     process.communicate("")
     assert companion(run.directory).wait(DEADLINE) == 0
     assert _status(store, run) == "FINISHED"
-    assert _is_exact(store, run)
+    assert run.is_exactly_in(store)
 
 
 def test_terminated_companion_ends_whole(
@@ -143,7 +132,7 @@ def test_terminated_companion_ends_whole(
     assert follower.wait(DEADLINE) == 0
     assert not run.state()["closed"]
     assert _status(store, run) == "RUNNING"
-    assert _is_exact(store, run)
+    assert run.is_exactly_in(store)
 
 
 def test_second_companion_refuses(new_run: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
@@ -199,7 +188,7 @@ def test_resumed_while_the_last_companion_still_watches(
     process.communicate("")
     thread.join(DEADLINE)
     assert _status(store, run) == "FINISHED"
-    assert _is_exact(store, run)
+    assert run.is_exactly_in(store)
 
 
 def _closed_port() -> int:
@@ -229,7 +218,7 @@ def test_unreachable_store_costs_a_bounded_time_and_sync_completes(
     assert result.complete
     assert run.state()["error"] is None
     assert _status(store, run) == "FINISHED"
-    assert _is_exact(store, run)
+    assert run.is_exactly_in(store)
 
 
 def test_locked_database_is_waited_for(new_run: Callable[..., Any], store: str, fast: Pace, tmp_path: Path) -> None:
@@ -245,7 +234,7 @@ def test_locked_database_is_waited_for(new_run: Callable[..., Any], store: str, 
     database.write_bytes(whole)
     state = Companion(RunView(run.directory), MlflowStore(store), pace=fast).catch_up()
     assert (state.error, state.closed) == (None, True)
-    assert _is_exact(store, run)
+    assert run.is_exactly_in(store)
 
 
 def test_artifacts_that_cannot_be_sent_hold_up_nothing_else(
@@ -261,7 +250,7 @@ def test_artifacts_that_cannot_be_sent_hold_up_nothing_else(
     state = Companion(RunView(run.directory), MlflowStore(store), pace=fast).catch_up()
     assert "artifact" in str(state.error)
     assert _status(store, run) == "FINISHED"
-    assert _is_exact(store, run)
+    assert run.is_exactly_in(store)
     obstacle.unlink()
     (result,) = sync.sync([run.directory])
     assert result.complete
@@ -278,7 +267,7 @@ def test_first_use_of_a_store_by_several_at_once(new_run: Callable[..., Any], co
     companions = [companion(run.directory) for run in runs]
     assert [process.wait(DEADLINE) for process in companions] == [0, 0, 0]
     assert len({run.state()["experiment_id"] for run in runs}) == 1
-    assert all(_is_exact(fresh, run) for run in runs)
+    assert all(run.is_exactly_in(fresh) for run in runs)
 
 
 def test_bad_scheme_ends_with_code_2(new_run: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,6 @@ import pytest
 from mlflow import MlflowClient
 
 from benchmarks.tracking_server import Mode, Proxy, TrackingServer
-from spectral_mlflow import journal
 from spectral_mlflow.stores import sync
 from spectral_mlflow.stores.base import Outcome, RunView, StoreError
 from spectral_mlflow.stores.companion import Companion, Pace
@@ -49,16 +48,6 @@ def _wait_for(true: Callable[[], bool]) -> None:
     raise AssertionError("it did not come to that")
 
 
-def _is_exact(uri: str, run: Any) -> bool:
-    client = MlflowClient(tracking_uri=uri)
-    for key in ("loss", "learning_rate", "grad/norm"):
-        rows = client.get_metric_history(run.state()["run_id"], key)
-        lines = [(r["step"], r[key], journal.milliseconds(r["timestamp"])) for r in run.records()]
-        if sorted((row.step, row.value, row.timestamp) for row in rows) != sorted(lines):
-            return False
-    return True
-
-
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_point_after_a_fault(
     new_run: Callable[..., Any], proxy: Proxy, trainer: Callable[[Path], Any], fault: Mode
@@ -82,7 +71,7 @@ def test_every_point_after_a_fault(
     process.communicate("")
     thread.join()
     assert companion.state.closed
-    assert _is_exact(proxy.uri, run)
+    assert run.is_exactly_in(proxy.uri)
     client = MlflowClient(tracking_uri=proxy.uri)
     assert client.get_run(companion.state.run_id).info.status == "FINISHED"
     listed = client.list_artifacts(companion.state.run_id, "checkpoints")
