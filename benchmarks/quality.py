@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks.cells import Cell, command, is_finished, log_path, results, stored, train
 from spectral_mlflow.analysis.statistics import estimate
 from spectral_mlflow.errors import UserError
-from spectral_mlflow.monitoring.runs import is_running
+from spectral_mlflow.monitoring.run_lock import is_running
 from spectral_mlflow.monitoring.structured_log import duration
 from spectral_mlflow.settings import full_name
 

@@ -12,7 +12,7 @@ from spectral_mlflow import config
 from spectral_mlflow.cli.parser import RUN_HELP, Commands, Parser, add_command, base
 from spectral_mlflow.cli.report import report
 from spectral_mlflow.errors import UserError
-from spectral_mlflow.monitoring import runs
+from spectral_mlflow.monitoring import run_lock, runs
 from spectral_mlflow.settings import SHORT_NAMES, all_settings, build, full_name, load
 from spectral_mlflow.stores.base import StoreError
 from spectral_mlflow.stores.failures import mark_wrapper
@@ -180,7 +180,7 @@ def _recover(run_dir: Path, tracking_uri: str | None) -> None:
     Raises:
         StoreError: the store that has them does not answer. Without them steps would be in it twice.
     """
-    if runs.is_running(run_dir):
+    if run_lock.is_running(run_dir):
         return  # Which the runner refuses, and says by whom.
     from spectral_mlflow.stores import rebuild
 

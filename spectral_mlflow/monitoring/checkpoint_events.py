@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from spectral_mlflow.journal import Journal, now
 from spectral_mlflow.monitoring.checkpoint_list import Checkpoint
+from spectral_mlflow.monitoring.run_events import RunEvents
 from spectral_mlflow.monitoring.structured_log import StructuredLog
-
-Alert = Callable[[int | None, str, str, str, str], None]
 
 
 class CheckpointEvents:
     """Writes down what happens to the checkpoints of a run. Its methods are called from the thread that saves them."""
 
-    def __init__(self, run_dir: Path, events: Journal, log: StructuredLog, alert: Alert) -> None:
-        self._run_dir = run_dir
+    def __init__(self, events: RunEvents, log: StructuredLog) -> None:
         self._events = events
         self._log = log
-        self._alert = alert
 
     def saved(self, checkpoint: Checkpoint, removed: Sequence[Checkpoint]) -> None:
         """A checkpoint is there, and others are gone for it."""
@@ -35,7 +30,7 @@ class CheckpointEvents:
     def skipped(self, step: int, reason: str) -> None:
         """The disk refused one."""
         message = f"checkpoint of step {step} skipped: {reason}"
-        self._alert(step, "critical", "checkpoint", message, "free some space; earlier checkpoints are whole")
+        self._events.alert(step, "critical", "checkpoint", message, "free some space; earlier checkpoints are whole")
 
     def waited(self, step: int, seconds: float) -> None:
         """Training had to wait for the one before."""
@@ -45,7 +40,7 @@ class CheckpointEvents:
 
     def damaged(self, path: str, reason: str) -> None:
         """One cannot be loaded."""
-        self._alert(None, "critical", "checkpoint", f"{path}: {reason}", "the checkpoint before it is used")
+        self._events.alert(None, "critical", "checkpoint", f"{path}: {reason}", "the checkpoint before it is used")
 
     def catch_up(self, told: Sequence[Mapping[str, Any]], newest_first: Sequence[Checkpoint]) -> None:
         """Say what a process that died could not: which checkpoints it still wrote, and which it still removed.
@@ -68,22 +63,19 @@ class CheckpointEvents:
                 self._tell(checkpoint)
 
     def _tell(self, checkpoint: Checkpoint) -> None:
-        self._events.append(
-            {
-                "event": "checkpoint",
-                "timestamp": now(),
-                "step": checkpoint.step,
-                "path": self._relative(checkpoint),
-                "bytes": checkpoint.size,
-                "best": bool(checkpoint.best),
-                "metrics": dict(checkpoint.metrics),
-                "sequence": checkpoint.sequence,
-                "digest": f"{checkpoint.algorithm}:{checkpoint.digest}",
-            }
+        self._events.tell(
+            "checkpoint",
+            step=checkpoint.step,
+            path=self._relative(checkpoint),
+            bytes=checkpoint.size,
+            best=bool(checkpoint.best),
+            metrics=dict(checkpoint.metrics),
+            sequence=checkpoint.sequence,
+            digest=f"{checkpoint.algorithm}:{checkpoint.digest}",
         )
 
     def _removed(self, path: str, step: int | None) -> None:
-        self._events.append({"event": "checkpoint_removed", "timestamp": now(), "step": step, "path": path})
+        self._events.tell("checkpoint_removed", step=step, path=path)
 
     def _relative(self, checkpoint: Checkpoint) -> str:
-        return checkpoint.path.resolve().relative_to(self._run_dir.resolve()).as_posix()
+        return self._events.relative(checkpoint.path)

@@ -12,7 +12,8 @@ from filelock import Timeout
 
 from spectral_mlflow import journal
 from spectral_mlflow.errors import UserError
-from spectral_mlflow.monitoring.runs import run_lock, summary
+from spectral_mlflow.monitoring.run_lock import run_lock
+from spectral_mlflow.monitoring.runs import summary
 
 # What is being removed no longer counts as a run; the next clean-up finishes what a crash has left.
 REMOVED = ".removed."

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from spectral_mlflow import journal
 from spectral_mlflow.errors import UserError
+from spectral_mlflow.monitoring.run_lock import is_running
 
 
 def run_directories(base: Path) -> list[Path]:
@@ -71,22 +70,6 @@ def _store_run_ids(run_dir: Path) -> Iterator[str]:
             yield json.loads(path.read_text(encoding="utf-8"))["run_id"]
         except (OSError, ValueError, KeyError):
             continue
-
-
-def run_lock(run_dir: Path) -> FileLock:
-    """The lock that the process which writes a run directory holds as long as it lives."""
-    return FileLock(run_dir / ".run.lock", timeout=0)
-
-
-def is_running(run_dir: Path) -> bool:
-    """Whether a living process of this machine writes the run directory."""
-    try:
-        with run_lock(run_dir):
-            return False
-    except Timeout:
-        return True
-    except OSError:  # A directory that cannot be written is written by nobody.
-        return False
 
 
 def is_finished(run_dir: Path) -> bool:

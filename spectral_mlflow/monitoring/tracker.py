@@ -16,13 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import Timeout
 
 from spectral_mlflow import journal, provenance
 from spectral_mlflow.config import FORMAT_VERSION, ExperimentConfig, home, without_password
-from spectral_mlflow.errors import UserError
-from spectral_mlflow.files import replace_file
-from spectral_mlflow.journal import Journal
 from spectral_mlflow.monitoring import retention
 from spectral_mlflow.monitoring.checkpoint_events import CheckpointEvents
 from spectral_mlflow.monitoring.checkpoints import CheckpointManager
@@ -32,7 +28,10 @@ from spectral_mlflow.monitoring.directories import create_experiment_directory, 
 from spectral_mlflow.monitoring.metrics import MetricsLogger
 from spectral_mlflow.monitoring.redaction import redacted
 from spectral_mlflow.monitoring.repeats import Repeats
-from spectral_mlflow.monitoring.runs import changed_settings, run_lock
+from spectral_mlflow.monitoring.run_events import RunEvents
+from spectral_mlflow.monitoring.run_lock import cannot_write, hold
+from spectral_mlflow.monitoring.runs import changed_settings
+from spectral_mlflow.monitoring.samples import Samples
 from spectral_mlflow.monitoring.structured_log import StructuredLog
 from spectral_mlflow.monitoring.visualizations import VisualizationManager
 from spectral_mlflow.settings import differences, flatten
@@ -74,19 +73,18 @@ class ExperimentTracker:
         self.experiment_id = run_dir.name
         self._tracking_uri = tracking_uri
         self._tags = dict(tags or {})
-        self._lock = self._take_lock()
+        self._lock = hold(run_dir)
         monitoring = config.monitoring
-        self.alerts: list[str] = []
         try:
             self.log = StructuredLog(run_dir / "logs" / "training.log")
             self.metrics = MetricsLogger(str(run_dir / "logs"), monitoring.log_interval, log=self.log)
             self.metrics.open()  # Now, while it can still be refused.
-            self._events = Journal(run_dir / "logs" / "events.jsonl")
+            self._events = RunEvents(run_dir, self.log)
         except OSError as failure:
             self._lock.release()
             raise cannot_write(run_dir, failure) from None
         self._repeats = Repeats(self.metrics.load_metrics() if self.resumed else ())
-        self._checkpoint_events = CheckpointEvents(run_dir, self._events, self.log, self.alert)
+        self._checkpoint_events = CheckpointEvents(self._events, self.log)
         self.checkpoints = CheckpointManager(
             str(run_dir),
             monitoring.checkpoint_interval,
@@ -105,20 +103,8 @@ class ExperimentTracker:
         self.configs = ConfigTracker(str(run_dir))
         self._companion = CompanionProcess(run_dir, tracking_uri)
         told = journal.records(run_dir / "logs" / "events.jsonl")
-        self._samples = {event["step"]: event["text"] for event in told if event.get("event") == "sample"}
+        self.samples = Samples(run_dir, self._events, told)
         self._plots = dict.fromkeys(event["path"] for event in told if event.get("kind") == "plot" and "path" in event)
-
-    def _take_lock(self) -> Any:
-        lock = run_lock(self.run_dir)
-        try:
-            lock.acquire(timeout=1)  # The companion looks now and then whether the lock is free.
-        except Timeout:
-            owner = [e for e, _ in journal.read(self.run_dir / "logs" / "events.jsonl") if "pid" in e][-1:]
-            who = f"process {owner[0]['pid']} on {owner[0]['host']}" if owner else "another process"
-            raise UserError(f"{self.run_dir} is being written by {who}; wait until it ends, or stop it") from None
-        except OSError as failure:
-            raise cannot_write(self.run_dir, failure) from None
-        return lock
 
     def _sync_journals(self) -> None:
         """Make the journals as durable as the checkpoint that is about to be.
@@ -133,7 +119,26 @@ class ExperimentTracker:
 
     def event(self, event: str, /, **fields: Any) -> None:
         """Append one line to events.jsonl: what happened, for the stores and for whoever reads."""
-        self._events.append({"event": event, "timestamp": journal.now(), **fields})
+        self._events.tell(event, **fields)
+
+    @property
+    def alerts(self) -> list[str]:
+        """Messages of the alerts so far."""
+        return self._events.alerts
+
+    def alert(
+        self,
+        step: int | None,
+        severity: str,
+        kind: str,
+        message: str,
+        advice: str,
+        *,
+        cause: str = "",
+        since: int | None = None,
+    ) -> None:
+        """Something a person should look at (`RunEvents.alert`): journaled, logged, and shown by the stores."""
+        self._events.alert(step, severity, kind, message, advice, cause=cause, since=since)
 
     def start_experiment(
         self,
@@ -194,7 +199,7 @@ class ExperimentTracker:
         try:
             written = provenance.snapshot(self.run_dir / "code_snapshot")
         except OSError as failure:
-            self.lost(0, "code", f"the uncommitted changes are not kept: {failure}")
+            self._events.lost(0, "code", f"the uncommitted changes are not kept: {failure}")
             return
         for path in written:
             self.add_artifact(path, "code")
@@ -213,16 +218,6 @@ class ExperimentTracker:
         if changed:
             self.alert(step, "warning", "resume", f"step {step} computed again differs in {', '.join(changed)}",
                        "was the number of threads, the version of torch or the machine another one?")  # fmt: skip
-
-    def alert(self, step: int | None, severity: str, kind: str, message: str, advice: str) -> None:
-        """Something a person should look at: journaled, logged, and shown by the stores."""
-        self.event("alert", step=step, severity=severity, kind=kind, message=message, advice=advice)
-        self.log.entry("WARNING", kind, message, {"Advice": advice})
-        self.alerts.append(message)
-
-    def lost(self, step: int, kind: str, message: str) -> None:
-        """Tell of a file that could not be written, which is no reason to stop."""
-        self.alert(step, "critical", kind, message, "free some space, or see to the permissions; training goes on")
 
     def save_checkpoint(
         self,
@@ -300,35 +295,16 @@ class ExperimentTracker:
             *self.visualizations.generate_model_plots(step, model, token_text=token_text),
         ]
         for path in map(Path, drawn):
-            self._plots[self._relative(path)] = None
+            self._plots[self._events.relative(path)] = None
             self.add_artifact(path, "plot", step)
 
     def log_sample(self, step: int, text: str) -> Path | None:
-        """Keep a generated sample.
-
-        Returns:
-            Its file; None where the disk refused it, which is then in the log.
-        """
-        path = self.run_dir / "samples" / f"sample_step_{step}.txt"
-        self._samples[step] = text
-        try:
-            replace_file(path, text.encode(errors="surrogatepass"))
-        except OSError as failure:
-            self.lost(step, "sample", f"the sample of step {step} is not kept: {failure}")
-            return None
-        self.event("sample", step=step, path=self._relative(path), text=text)
-        return path
-
-    def last_sample(self) -> str:
-        """The newest sample, empty without one."""
-        return next(reversed(self._samples.values()), "")
+        """Keep a generated sample (`Samples.keep`)."""
+        return self.samples.keep(step, text)
 
     def add_artifact(self, path: Path, kind: str = "file", step: int | None = None) -> None:
         """Have a file of the run directory sent to the stores."""
-        self.event("artifact", path=self._relative(path), kind=kind, step=step)
-
-    def _relative(self, path: Path) -> str:
-        return path.resolve().relative_to(self.run_dir.resolve()).as_posix()
+        self._events.artifact(path, kind, step)
 
     # The end
 
@@ -339,13 +315,13 @@ class ExperimentTracker:
             self.configs.save_results(
                 dict(final_metrics),
                 best_checkpoint=best,
-                generation_samples=list(self._samples.values()),
+                generation_samples=self.samples.texts(),
                 plots=list(self._plots),
                 checkpoints={"best": best, "final": self.checkpoints.latest_path()},
                 **further,
             )
         except OSError as failure:
-            self.lost(self.metrics.get_latest_step(), "results", f"results.json is not written: {failure}")
+            self._events.lost(self.metrics.get_latest_step(), "results", f"results.json is not written: {failure}")
         else:
             self.add_artifact(self.run_dir / "results.json", "results")
 
@@ -409,11 +385,3 @@ class ExperimentTracker:
         """
         stores = self.config.monitoring.stores
         return not stores or self._companion.wait(seconds, stop=stop, tell=tell, sleep=sleep)
-
-
-def cannot_write(run_dir: Path, failure: OSError) -> UserError:
-    """What to tell of a run directory that refuses its first files."""
-    return UserError(
-        f"run directory {run_dir} cannot be written ({failure.strerror or failure}); "
-        "see to its permissions and the space on its disk, or give monitoring.experiments_dir another folder"
-    )

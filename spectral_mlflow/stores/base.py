@@ -9,11 +9,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from spectral_mlflow import journal
 from spectral_mlflow.journal import Record
-from spectral_mlflow.monitoring.runs import is_running
+from spectral_mlflow.monitoring.run_lock import is_running
 from spectral_mlflow.stores.reader import Batch, is_boundary, last_record
 from spectral_mlflow.stores.state import StoreState
 
@@ -67,7 +67,26 @@ class RunView:
     @property
     def state_path(self) -> Path:
         """Where the companion keeps how far the MLflow store is."""
-        return self.directory / "stores" / "mlflow.json"
+        return self.state_of("mlflow")
+
+    def state_of(self, store: str) -> Path:
+        """Where the companion keeps how far one store is."""
+        return self.directory / "stores" / f"{store}.json"
+
+    def stores(self) -> tuple[str, ...]:
+        """Names of the stores that the run goes to, in the order of their setting."""
+        return tuple((self.start() or {}).get("stores", ["mlflow"]))
+
+    def inside(self, path: str) -> Path | None:
+        """The file of a relative path; None when it is gone, or not in the run directory at all."""
+        file = self.directory / path
+        if not file.resolve().is_relative_to(self.directory.resolve()):
+            _log.warning("artifact %s is not in the run directory and left out", path)
+            return None
+        if not file.is_file():
+            _log.warning("artifact %s is gone and left out", path)
+            return None
+        return file
 
     def start(self) -> Record | None:
         """The start event, with what an import into another home has changed of it; None before it is written."""
@@ -154,7 +173,14 @@ class Store(Protocol):
     """Where a run is mirrored. Every method may be called again with the same arguments.
 
     Each raises `StoreError` when the store does not answer or refuses; the companion then tries again.
+
+    Attributes:
+        name: what it is called in `monitoring.stores`, and its state file in the run directory.
+        size: bytes of a file of its own that hold what it was given so far; 0 for one that has none.
     """
+
+    name: str
+    size: int
 
     def open(self, run: RunView, state: StoreState) -> StoreState:
         """Find or make the run in the store.
@@ -174,21 +200,26 @@ class Store(Protocol):
             state: what the last companion left, possibly of another store or of one that was lost.
         """
 
+    def metrics(self, batch: Batch) -> None:
+        """Store lines of metrics, in the order of the journal."""
+
+    def event(self, record: Record, offset: int, /) -> None:
+        """Store one event, which ends at this offset of the journal."""
+
+    def close(self, outcome: Outcome) -> None:
+        """Say how the run ended, then send its files."""
+
+
+@runtime_checkable
+class SharedStore(Store, Protocol):
+    """A store that outlives the run directory, can give back what that has lost, and is written by others too."""
+
     def pull_back(self) -> int:
         """Append to metrics.jsonl the lines that only the store has. Nobody else may write the run.
 
         Returns:
             Number of lines that were appended. From now on the store takes all lines once more.
         """
-
-    def metrics(self, batch: Batch) -> None:
-        """Store lines of metrics, in the order of the journal."""
-
-    def event(self, record: Record) -> None:
-        """Store one event."""
-
-    def close(self, outcome: Outcome) -> None:
-        """Say how the run ended, then send its files."""
 
     def confirm(self) -> bool:
         """Say again how the run ended, should somebody else have changed it.

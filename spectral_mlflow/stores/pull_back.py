@@ -5,7 +5,7 @@ from __future__ import annotations
 from mlflow import MlflowClient
 
 from spectral_mlflow import journal
-from spectral_mlflow.monitoring.runs import run_lock
+from spectral_mlflow.monitoring.run_lock import run_lock
 from spectral_mlflow.stores import histories
 from spectral_mlflow.stores.base import RunView
 

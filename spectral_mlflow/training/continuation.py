@@ -14,7 +14,8 @@ from spectral_mlflow.data import tokenizers
 from spectral_mlflow.data.dataset import Dataset
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.monitoring.configs import ConfigTracker
-from spectral_mlflow.monitoring.runs import changed_settings, is_finished, is_running, run_directories
+from spectral_mlflow.monitoring.run_lock import is_running
+from spectral_mlflow.monitoring.runs import changed_settings, is_finished, run_directories
 from spectral_mlflow.monitoring.tracker import ExperimentTracker
 from spectral_mlflow.provenance import sha256
 from spectral_mlflow.settings import build, differences, parse, put

@@ -17,8 +17,9 @@ from spectral_mlflow.models import gpt
 from spectral_mlflow.monitoring.configs import ConfigTracker
 from spectral_mlflow.monitoring.directories import check_writable
 from spectral_mlflow.monitoring.progress import Draining, Progress
+from spectral_mlflow.monitoring.run_lock import cannot_write
 from spectral_mlflow.monitoring.runs import is_finished
-from spectral_mlflow.monitoring.tracker import ExperimentTracker, cannot_write
+from spectral_mlflow.monitoring.tracker import ExperimentTracker
 from spectral_mlflow.optim import build_optimizer
 from spectral_mlflow.training import batch_size, devices
 from spectral_mlflow.training.continuation import (
@@ -177,7 +178,7 @@ def _train(
     tracker.end_experiment(outcome.status, outcome.reason, step=state.step)
     complete = _drain(tracker, signals)
     tracker.close()
-    sample, store = tracker.last_sample(), tracker.store_state()
+    sample, store = (tracker.samples.texts() or [""])[-1], tracker.store_state()
     return Finished(tracker.run_dir, outcome, results, sample, store, complete, tracker.alerts)
 
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.monitoring import cleanup
 from spectral_mlflow.monitoring.cleanup import Candidate
-from spectral_mlflow.monitoring.runs import run_directories, run_lock
+from spectral_mlflow.monitoring.run_lock import run_lock
+from spectral_mlflow.monitoring.runs import run_directories
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 

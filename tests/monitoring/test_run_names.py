@@ -8,7 +8,8 @@ import pytest
 from spectral_mlflow import journal
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.journal import Journal
-from spectral_mlflow.monitoring.runs import find_run, is_running, run_lock, summary
+from spectral_mlflow.monitoring.run_lock import is_running, run_lock
+from spectral_mlflow.monitoring.runs import find_run, summary
 from spectral_mlflow.monitoring.tracker import ExperimentTracker
 from spectral_mlflow.settings import build
 

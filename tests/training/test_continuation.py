@@ -12,7 +12,7 @@ from spectral_mlflow import journal
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.monitoring.checkpoints import CheckpointManager
 from spectral_mlflow.monitoring.configs import ConfigTracker
-from spectral_mlflow.monitoring.runs import run_lock
+from spectral_mlflow.monitoring.run_lock import run_lock
 from spectral_mlflow.settings import build
 from spectral_mlflow.training import runner
 from spectral_mlflow.training.continuation import NoCheckpointError, unfinished
