@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,13 @@ def git(folder: Path, *arguments: str) -> None:
     """Run git as somebody."""
     identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
     subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def archived(path: Path) -> dict[str, bytes]:
+    """The files of a snapshot by name."""
+    with tarfile.open(path) as archive:
+        members = [(name, archive.extractfile(name)) for name in archive.getnames()]
+        return {name: file.read() for name, file in members if file is not None}
 
 
 @pytest.fixture
@@ -48,17 +56,97 @@ def test_the_state_of_the_repository(repository: Path) -> None:
     assert provenance.git_state()["dirty"]
 
 
-def test_the_snapshot_has_the_changes_and_no_secrets(repository: Path, tmp_path: Path) -> None:
-    """The diff and the untracked names, without ignored files and without anything named like a secret."""
+def test_the_snapshot_has_the_code_the_changes_and_no_secrets(repository: Path, tmp_path: Path) -> None:
+    """Files as they are now, the diff and the untracked names, without what is ignored, too large or like a secret."""
     (repository / "model.py").write_text("layers = 2\n")
     (repository / ".env").write_text("TOKEN=new-secret\n")
+    (repository / "ignored.txt").write_text("x")
+    (repository / "weights.bin").write_bytes(bytes(1_000_001))
     (repository / "sub").mkdir()
-    for name in ("new.py", "ignored.txt", "server.key", "sub/aws_credentials.json"):
+    for name in ("new.py", "server.key", "sub/aws_credentials.json", "sub/id_rsa"):
         (repository / name).write_text("x")
-    diff, untracked = (path.read_text() for path in provenance.snapshot(tmp_path / "snapshot"))
-    assert "+layers = 2" in diff
-    assert "secret" not in diff
-    assert untracked == "new.py\n"
+    written = {path.name: path for path in provenance.snapshot(tmp_path / "runs" / "run" / "code_snapshot")}
+    assert "+layers = 2" in written["changes.diff"].read_text()
+    assert "secret" not in written["changes.diff"].read_text()
+    assert written["untracked.txt"].read_text() == "new.py\nweights.bin\n"
+    assert archived(written["code.tar.gz"]) == {
+        ".gitignore": b"ignored.txt\n",
+        "model.py": b"layers = 2\n",
+        "new.py": b"x",
+    }
+    left_out = written["left_out.txt"].read_text().splitlines()
+    assert [line.partition(":")[0] for line in left_out] == [
+        ".env", "server.key", "sub/aws_credentials.json", "sub/id_rsa", "weights.bin",
+    ]  # fmt: skip
+
+
+def test_a_file_that_git_ignores_stays_out_also_when_it_is_tracked(repository: Path, tmp_path: Path) -> None:
+    """Somebody who has forced a file into git and ignores it now wants it nowhere else."""
+    (repository / "ignored.txt").write_text("first")
+    git(repository, "add", "--force", "ignored.txt")
+    git(repository, "commit", "-m", "second")
+    (repository / "ignored.txt").write_text("second")
+    written = {path.name: path for path in provenance.snapshot(tmp_path / "runs" / "run" / "code_snapshot")}
+    assert "ignored.txt" not in archived(written["code.tar.gz"])
+    assert written["changes.diff"].read_text() == ""
+
+
+def test_the_runs_are_no_part_of_the_code(repository: Path) -> None:
+    """Where runs lie in the repository and git does not ignore them, a snapshot does not take those before it."""
+    other = repository / "experiments" / "other" / "config.json"
+    other.parent.mkdir(parents=True)
+    other.write_text("{}")
+    written = provenance.snapshot(repository / "experiments" / "run" / "code_snapshot")
+    assert set(archived(written[0])) == {".gitignore", "model.py"}
+
+
+def test_the_same_code_gives_the_same_archive(repository: Path, tmp_path: Path) -> None:
+    """Neither the time nor the owner of the files is in it."""
+    assert repository.is_dir()
+    first, again = (
+        next(iter(provenance.snapshot(tmp_path / name / "run" / "code_snapshot"))).read_bytes() for name in "ab"
+    )
+    assert first == again
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "-----BEGIN RSA PRIVATE KEY-----\nMIIE\nabc\n-----END RSA PRIVATE KEY-----",
+        "AKIA" + "A1B2" * 4,
+        "ghp_" + "a1B2" * 9,
+        "hf_" + "aB3d" * 8,
+        "xoxb-" + "123456789012",
+        "somebody:hunter2",
+    ],
+    ids=["private key", "cloud", "git host", "model hub", "chat", "address"],
+)
+def test_tokens_are_hidden_wherever_they_stand(repository: Path, tmp_path: Path, secret: str) -> None:
+    """A key in the middle of a program is ``***`` in its copy and in the diff."""
+    (repository / "model.py").write_text(f'url = "https://{secret}@example.org"\nlayers = 2\n')
+    written = {path.name: path for path in provenance.snapshot(tmp_path / "runs" / "run" / "code_snapshot")}
+    code = archived(written["code.tar.gz"])["model.py"].decode()
+    diff = written["changes.diff"].read_text()
+    for text in (code, diff):
+        assert secret not in text
+        assert "***" in text
+        assert "layers = 2" in text
+
+
+def test_a_program_outside_of_git_is_kept_with_its_own_modules(tmp_path: Path) -> None:
+    """The started file and what it has imported from its folder, not what is installed."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "helper.py").write_text("x = 1\n")
+    (folder / "unused.py").write_text("x = 2\n")
+    (folder / "loop.py").write_text(
+        "import helper, sys\nfrom pathlib import Path\nfrom spectral_mlflow.provenance import snapshot\n"
+        "print(*snapshot(Path(sys.argv[1])), sep='\\n')\n"
+    )
+    command = [sys.executable, "loop.py", str(tmp_path / "runs" / "run" / "code_snapshot")]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    kept = archived(Path(done.stdout.splitlines()[0]))
+    assert {name for name in kept if name.startswith("program/")} == {"program/helper.py", "program/loop.py"}
 
 
 def test_a_repository_without_a_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

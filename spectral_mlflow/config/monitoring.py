@@ -30,7 +30,7 @@ class MonitoringConfig:
     ] = "best,last"
     viz_interval: Annotated[Count, Field(description="between sets of plots, and samples; 0: none")] = 250
     sample_tokens: Annotated[Count, Field(description="length of a generated sample; 0: none")] = 300
-    code_snapshot: Annotated[bool, Field(description="keep the uncommitted changes beside the run")] = True
+    code_snapshot: Annotated[bool, Field(description="keep the code and its uncommitted changes beside the run")] = True
     anomalies: Annotated[bool, Field(description="watch for anomalies and tell of them, with advice")] = True
     system_interval: Annotated[Rate, Field(description="seconds between samples of memory, CPU and GPU; 0: none")] = 5.0
     profile: Annotated[
