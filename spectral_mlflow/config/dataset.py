@@ -15,8 +15,11 @@ class DatasetConfig:
     """What the model is trained on."""
 
     name: Annotated[
-        Literal["auto", "tinyshakespeare", "python-docs", "text", "fineweb-edu"],
-        Field(description="auto takes tinyshakespeare if it can be had, else python-docs"),
+        Literal["auto", "tinyshakespeare", "python-docs", "text", "fineweb-edu", "oneills"],
+        Field(
+            description="auto takes tinyshakespeare if it can be had, else python-docs; oneills: Irish tunes, "
+            "from the package music21"
+        ),
     ] = "auto"
     path: Annotated[
         str | None,
@@ -42,6 +45,9 @@ class DatasetConfig:
     bpe_vocab_size: Annotated[int, Field(ge=257, description="bpe: number of tokens")] = 1024
     train_split: Annotated[float, Field(gt=0, lt=1, description="share of the corpus that is trained on")] = 0.9
     val_split: Annotated[float, Field(gt=0, lt=1, description="share that is held out")] = 0.1
+    transpositions: Annotated[
+        int, Field(ge=0, le=6, description="oneills: most further keys that each tune to train on is shown in")
+    ] = 0
     val_windows: Annotated[
         Count | None,
         Field(description="most windows of the held-out text to measure on; 0: all; default: 0, for fineweb-edu 1024"),
@@ -63,6 +69,10 @@ class DatasetConfig:
             set_values(self, name="text")
         if self.name != "fineweb-edu":
             self._refuse("subset", "max_tokens")
+        if self.transpositions and self.name != "oneills":
+            raise ValueError(
+                f"transpositions: given {self.transpositions} with dataset {self.name}; only dataset oneills has keys"
+            )
         fill_in(self, self.usual)
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -16,10 +17,7 @@ from spectral_mlflow.data.tokens import Tokens
 
 
 def batch(tokens: Tokens | Tensor, *, seed: int, step: int, batch_size: int, block_size: int) -> tuple[Tensor, Tensor]:
-    """Random windows; every start is equally likely, whatever came before.
-
-    The starts are a counter-based stream (Philox, Salmon et al. 2011) with (seed, step) as its key.
-    Its raw output is the same in every version of numpy, which numpy's ``integers`` does not promise.
+    """Random windows: those that begin at `window_starts`.
 
     Args:
         tokens: N ids; as a tensor (N,) int64.
@@ -34,17 +32,39 @@ def batch(tokens: Tokens | Tensor, *, seed: int, step: int, batch_size: int, blo
     Raises:
         ValueError: there are fewer than T + 1 tokens.
     """
-    num_starts = len(tokens) - block_size
-    if num_starts < 1:
-        raise ValueError(f"a window of {block_size} and its target need {block_size + 1} tokens, given {len(tokens)}")
-    stream = np.random.Philox(key=np.array([seed, step], dtype=np.uint64))
-    # The remainder favours no start by more than num_starts / 2^64.
-    starts = (stream.random_raw(batch_size) % np.uint64(num_starts)).astype(np.int64)
+    starts = window_starts(len(tokens), seed=seed, step=step, batch_size=batch_size, block_size=block_size)
     if isinstance(tokens, Tokens):
         rows = tokens.gather(starts, block_size + 1)
     else:
         rows = tokens.unfold(0, block_size + 1, 1).index_select(0, torch.from_numpy(starts).to(tokens.device))
     return rows[:, :-1].contiguous(), rows[:, 1:].contiguous()
+
+
+def window_starts(num_tokens: int, *, seed: int, step: int, batch_size: int, block_size: int) -> npt.NDArray[np.int64]:
+    """Where the windows of a batch begin; every start is equally likely, whatever came before.
+
+    They are a counter-based stream (Philox, Salmon et al. 2011) with (seed, step) as its key.
+    Its raw output is the same in every version of numpy, which numpy's ``integers`` does not promise.
+
+    Args:
+        num_tokens: N, to choose from.
+        seed: in 0 .. 2^64 - 1.
+        step: in 0 .. 2^64 - 1.
+        batch_size: number of windows B.
+        block_size: length of a window T.
+
+    Returns:
+        Position of the first token of each window (B,).
+
+    Raises:
+        ValueError: there are fewer than T + 1 tokens.
+    """
+    num_starts = num_tokens - block_size
+    if num_starts < 1:
+        raise ValueError(f"a window of {block_size} and its target need {block_size + 1} tokens, given {num_tokens}")
+    stream = np.random.Philox(key=np.array([seed, step], dtype=np.uint64))
+    # The remainder favours no start by more than num_starts / 2^64.
+    return (stream.random_raw(batch_size) % np.uint64(num_starts)).astype(np.int64)
 
 
 def windows(tokens: Tokens | Tensor, *, block_size: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spectral_mlflow.config import DatasetConfig
-from spectral_mlflow.data import cache, fineweb, texts, waiting
+from spectral_mlflow.data import cache, fineweb, texts, tunes, waiting
 from spectral_mlflow.data.documents import Source
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.files import replace_file
@@ -167,6 +167,10 @@ def _find_fineweb(name: str, config: DatasetConfig) -> Source:
     return fineweb.FineWebEdu(config, CORPORA[name].licence)
 
 
+def _find_tunes(name: str, config: DatasetConfig) -> Source:
+    return tunes.Tunes(config, CORPORA[name].licence)
+
+
 CORPORA = {
     "tinyshakespeare": Entry(
         source="https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
@@ -186,5 +190,12 @@ CORPORA = {
         licence="Open Data Commons Attribution License 1.0 for the collection; the pages are their authors'",
         sha256=None,
         find=_find_fineweb,
+    ),
+    "oneills": Entry(
+        source="music21",
+        licence="Francis O'Neill, The Music of Ireland (1903), public domain; transcribed by the volunteers whom the "
+        "files name, distributed with the package music21 by their permission",
+        sha256=None,
+        find=_find_tunes,
     ),
 }

@@ -8,9 +8,13 @@ from typing import Any
 from spectral_mlflow.config import DatasetConfig
 from spectral_mlflow.data import corpora, encoding, shards
 from spectral_mlflow.data.batches import num_windows
+from spectral_mlflow.data.document_table import Documents
 from spectral_mlflow.data.tokenizers import Tokenizer
 from spectral_mlflow.data.tokens import Tokens
 from spectral_mlflow.errors import UserError
+
+TEXT_TOKENS = 1_000_000  # Of a long text that are looked at,
+STRETCHES = 64  # in so many places.
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,8 @@ class Dataset:
         val: M token ids of other text, as many as are measured on.
         config: the settings it was made from.
         block_size: context length T that the windows are counted for.
+        train_documents: which documents the training tokens are from; None for a corpus on disk.
+        cache_hits: splits whose tokens came from the cache.
     """
 
     corpus: Corpus
@@ -53,6 +59,16 @@ class Dataset:
     val: Tokens
     config: DatasetConfig
     block_size: int
+    train_documents: Documents | None = None
+    cache_hits: int = 0
+
+    def training_text(self) -> str:
+        """The text to train on; of a longer one than a million tokens so many in all, from evenly spaced places."""
+        if len(self.train) <= TEXT_TOKENS:
+            return self.tokenizer.decode(self.train[:])
+        length = TEXT_TOKENS // STRETCHES
+        places = (number * (len(self.train) - length) // (STRETCHES - 1) for number in range(STRETCHES))
+        return "\n".join(self.tokenizer.decode(self.train[place : place + length]) for place in places)
 
     def info(self) -> dict[str, Any]:
         """What config.json says of the dataset."""
@@ -63,6 +79,7 @@ class Dataset:
             "licence": self.corpus.licence,
             "files": self.corpus.files,
             "num_documents": self.corpus.documents,
+            "augmented_documents": int(self.train_documents.augmented.sum()) if self.train_documents else 0,
             "num_tokens": len(self.train) + len(self.val),
             "train_tokens": len(self.train),
             "val_tokens": len(self.val),
@@ -96,7 +113,9 @@ def prepare(config: DatasetConfig, block_size: int) -> Dataset:
     state = encoded.state
     origin = source.origin(state.position)
     corpus = Corpus(source.name, state.sha256, origin, source.licence, source.files, state.documents)
-    return Dataset(corpus, encoded.tokenizer, encoded.train, val, config, block_size)
+    return Dataset(
+        corpus, encoded.tokenizer, encoded.train, val, config, block_size, encoded.documents, encoded.cache_hits
+    )
 
 
 def _check_length(name: str, split: str, num_tokens: int, block_size: int) -> None:

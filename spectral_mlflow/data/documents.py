@@ -19,6 +19,8 @@ class Piece:
         begins: whether it is the first part of its document.
         digest: sha256 of the whole document, with its last part.
         after: where reading goes on behind it, as JSON has it.
+        file: number of the file that it is from.
+        augmented: whether its document was made of another one.
     """
 
     split: Split | None
@@ -26,6 +28,8 @@ class Piece:
     begins: bool
     digest: bytes | None
     after: Any
+    file: int = 0
+    augmented: bool = False
 
 
 class Source(Protocol):

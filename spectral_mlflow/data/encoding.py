@@ -12,6 +12,7 @@ import numpy as np
 
 from spectral_mlflow.config import DatasetConfig
 from spectral_mlflow.data import documents, tokenizers
+from spectral_mlflow.data.document_table import Documents
 from spectral_mlflow.data.documents import Piece, Source, Split
 from spectral_mlflow.data.tokenizers import Ids, Tokenizer
 from spectral_mlflow.data.tokens import Tokens
@@ -29,7 +30,7 @@ class State:
 
     Attributes:
         position: where to go on, in the words of the source.
-        documents: read so far.
+        documents: read so far, without those that were made of others.
         sha256: of one document that of its bytes; of each further one it is of the hash before and the document's.
         train: tokens to train on.
         val: tokens held out.
@@ -45,7 +46,7 @@ class State:
         """How far it is behind one more piece."""
         counts = {piece.split: getattr(self, piece.split) + num_tokens} if piece.split else {}
         state = dataclasses.replace(self, position=piece.after, **counts)
-        if piece.digest is None:
+        if piece.digest is None or piece.augmented:
             return state
         before = bytes.fromhex(self.sha256)
         sha256 = hashlib.sha256(before + piece.digest).hexdigest() if before else piece.digest.hex()
@@ -61,12 +62,16 @@ class Encoded:
         train: to train on.
         val: held out.
         state: at the end of the source, or where there were tokens enough.
+        documents: those trained on; None where they are not kept apart.
+        cache_hits: splits that came from the cache.
     """
 
     tokenizer: Tokenizer
     train: Tokens
     val: Tokens
     state: State
+    documents: Documents | None = None
+    cache_hits: int = 0
 
 
 def encode(
@@ -102,13 +107,15 @@ def in_memory(source: Source, config: DatasetConfig) -> Encoded:
     tokenizer = tokenizers.train(config, text, unseen, separated=source.separated)
     kind = token_type(tokenizer)
     parts = {"train": [np.empty(0, kind)], "val": [np.empty(0, kind)]}
-    state = State()
-    for after, split, ids in encode(pieces, source, tokenizer, state):
+    state, rows = State(), []
+    for piece, (after, split, ids) in zip(pieces, encode(pieces, source, tokenizer, state), strict=False):
+        if split == "train" and piece.begins and len(ids):
+            rows.append((state.train, piece.file, piece.augmented))
         state = after
         if split:
             parts[split].append(ids.astype(kind))
     train, val = (Tokens(np.concatenate(parts[split])) for split in ("train", "val"))
-    return Encoded(tokenizer, train, val, state)
+    return Encoded(tokenizer, train, val, state, Documents.of(rows))
 
 
 def token_type(tokenizer: Tokenizer) -> TokenType:

@@ -47,7 +47,9 @@ def on_disk(source: Source, config: DatasetConfig) -> Encoded:
     """
     folder = cache.folder() / "tokens" / _key(source, config)
     try:
-        return _finished(folder) or _make(folder, source, config)
+        if finished := _finished(folder):
+            return dataclasses.replace(finished, cache_hits=2)
+        return _make(folder, source, config)
     except OSError as failure:
         raise UserError(
             f"cannot keep the tokens of dataset {source.name} in {folder}: {failure.strerror or failure}; "

@@ -208,10 +208,10 @@ def _pieces(stretch: Stretch, number: int, done: int) -> Generator[Piece]:
             begins, done = done == 0 and stretch.start == 0, done + used
             if done == length:
                 break
-            yield Piece(stretch.split, text, begins, None, [number, done])
+            yield Piece(stretch.split, text, begins, None, [number, done], number)
         file.seek(0)
         digest = hashlib.file_digest(file, "sha256").digest() if stretch.is_last else None
-    yield Piece(stretch.split, text, begins, digest, [number + 1, 0])
+    yield Piece(stretch.split, text, begins, digest, [number + 1, 0], number)
 
 
 def _text(file: Opened, stretch: Stretch, done: int, left: int) -> tuple[str, int]:

@@ -31,7 +31,7 @@ class Samples:
         Returns:
             Its file; None where the disk refused it, which is then in the log.
         """
-        path = self._folder / f"sample_step_{step}.txt"
+        path = self._path(step)
         self._texts[step] = text
         try:
             replace_file(path, text.encode(errors="surrogatepass"))
@@ -40,6 +40,13 @@ class Samples:
             return None
         self._events.tell("sample", step=step, path=self._events.relative(path), text=text)
         return path
+
+    def path_of(self, step: int) -> str | None:
+        """Path of the sample of a step, from the run directory; None without one."""
+        return self._events.relative(self._path(step)) if step in self._texts else None
+
+    def _path(self, step: int) -> Path:
+        return self._folder / f"sample_step_{step}.txt"
 
     def texts(self) -> list[str]:
         """All of them, oldest first."""

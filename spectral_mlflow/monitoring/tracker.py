@@ -26,15 +26,15 @@ from spectral_mlflow.monitoring.companion_process import CompanionProcess
 from spectral_mlflow.monitoring.configs import ConfigTracker
 from spectral_mlflow.monitoring.directories import create_experiment_directory, generate_experiment_id
 from spectral_mlflow.monitoring.metrics import MetricsLogger
+from spectral_mlflow.monitoring.profiler import CodeProfiler
 from spectral_mlflow.monitoring.redaction import redacted
 from spectral_mlflow.monitoring.repeats import Repeats
 from spectral_mlflow.monitoring.run_events import RunEvents
 from spectral_mlflow.monitoring.run_lock import cannot_write, hold
-from spectral_mlflow.monitoring.runs import changed_settings
+from spectral_mlflow.monitoring.run_settings import RunSettings
 from spectral_mlflow.monitoring.samples import Samples
 from spectral_mlflow.monitoring.structured_log import StructuredLog
 from spectral_mlflow.monitoring.visualizations import VisualizationManager
-from spectral_mlflow.settings import differences, flatten
 
 STATUSES = {"completed": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 
@@ -48,23 +48,31 @@ class ExperimentTracker:
     def __init__(
         self,
         config: ExperimentConfig,
+        profiler: CodeProfiler | None = None,
         *,
         run_dir: Path | None = None,
         tracking_uri: str | None = None,
         tags: Mapping[str, str] | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         """Make the run directory, or open an old one to continue it.
 
         Args:
             config: all settings; ``monitoring`` decides what is written and how often.
+            profiler: of the loop, which is told the time that writing takes; default: one of its own.
             run_dir: the directory of a run to continue; default: a new one.
             tracking_uri: where the companion sends the run; default: as the companion decides.
             tags: further tags of the run in the stores.
+            settings: of a loop that is not this package's, in the place of those of ``config`` but its name and
+                ``monitoring``.
 
         Raises:
             UserError: the directory cannot be written, or another process writes it.
         """
         self.config = config
+        self.profiler = profiler or CodeProfiler()
+        self._settings = RunSettings(config, settings)
+        self._has_results = False
         self.resumed = run_dir is not None
         if run_dir is None:
             base = home() / config.monitoring.experiments_dir
@@ -161,17 +169,11 @@ class ExperimentTracker:
         """
         process = {"pid": os.getpid(), "host": socket.gethostname()}
         if self.resumed:
-            before = self.configs.load_settings()
             told = journal.records(self.run_dir / "logs" / "events.jsonl")
-            now = flatten(self.config.to_dict())
-            # Also what was changed before, and is perhaps changed back.
-            changed = {
-                name: now[name] for name in (*changed_settings(told), *differences(before, self.config)) if name in now
-            }
-            self.event("resume", step=step, settings=redacted(changed), **process)
+            self.event("resume", step=step, settings=self._settings.changed(self.configs, told), **process)
             self._checkpoint_events.catch_up(told, self.checkpoints.list_checkpoints())
         else:
-            self.configs.save_config(self.config.to_dict(), model, dict(dataset_info or {}), machine)
+            self.configs.save_config(self._settings.values, model, dict(dataset_info or {}), machine)
             self.event(
                 "start",
                 format_version=FORMAT_VERSION,
@@ -199,7 +201,7 @@ class ExperimentTracker:
         try:
             written = provenance.snapshot(self.run_dir / "code_snapshot")
         except OSError as failure:
-            self._events.lost(0, "code", f"the uncommitted changes are not kept: {failure}")
+            self._events.lost(0, "code", f"the code is not kept: {failure}")
             return
         for path in written:
             self.add_artifact(path, "code")
@@ -214,7 +216,8 @@ class ExperimentTracker:
             metrics = {**metrics, "epoch": epoch}
         new, changed = self._repeats.sift(step, metrics)
         if new:
-            self.metrics.log_metrics(step, new)
+            with self.profiler.section("logging"):
+                self.metrics.log_metrics(step, new)
         if changed:
             self.alert(step, "warning", "resume", f"step {step} computed again differs in {', '.join(changed)}",
                        "was the number of threads, the version of torch or the machine another one?")  # fmt: skip
@@ -249,7 +252,7 @@ class ExperimentTracker:
             Path of the file; empty when the disk refused it, which is then in the log.
         """
         path = self.checkpoints.save_checkpoint(
-            step, model, optimizer, loss_history or [], redacted(self.config.to_dict()),
+            step, model, optimizer, loss_history or [], redacted(self._settings.values),
             scheduler=scheduler, state=dict(state or {}), metrics=dict(metrics or {}), best=best,
         )  # fmt: skip
         if wait:
@@ -310,6 +313,7 @@ class ExperimentTracker:
 
     def save_results(self, final_metrics: Mapping[str, float], **further: Any) -> None:
         """Write results.json; a disk that refuses it is in the log, and the run ends as it would have."""
+        self._has_results = True
         best = self.checkpoints.best_path()
         try:
             self.configs.save_results(
@@ -318,6 +322,7 @@ class ExperimentTracker:
                 generation_samples=self.samples.texts(),
                 plots=list(self._plots),
                 checkpoints={"best": best, "final": self.checkpoints.latest_path()},
+                **self._times(),
                 **further,
             )
         except OSError as failure:
@@ -325,24 +330,29 @@ class ExperimentTracker:
         else:
             self.add_artifact(self.run_dir / "results.json", "results")
 
+    def _times(self) -> dict[str, Any]:
+        """When the run began, when it ended, and the seconds between, in which it may have stood still."""
+        events = self.run_dir / "logs" / "events.jsonl"
+        started, ended = next((event["timestamp"] for event, _ in journal.read(events)), journal.now()), journal.now()
+        seconds = (journal.milliseconds(ended) - journal.milliseconds(started)) / 1000
+        return {"started": started, "ended": ended, "duration_seconds": seconds}
+
     def end_experiment(
         self, status: str = "completed", error: str | BaseException | None = None, *, step: int | None = None
     ) -> None:
-        """Say how the run ended and let go of the directory.
+        """Say how the run ended and let go of the directory; without results so far, write the newest metrics as such.
 
         Args:
             status: completed, failed or killed.
             error: what went wrong, a text or an exception.
-            step: the last step.
+            step: the last step; default: that of the newest metrics.
         """
+        step = self.metrics.get_latest_step() if step is None else step
         self._finish_checkpoints(step)  # What is being written is told of before the end is.
-        if isinstance(error, BaseException):
-            trace = "".join(traceback.format_exception(error))
-            self.event("error", message=f"{type(error).__name__}: {error}", traceback=trace)
-            error = f"{type(error).__name__}: {error}"
-        elif error and status == "failed":
-            self.event("error", message=error, traceback=None)
-        fields = {"Step": str(step), **({"Reason": str(error)} if error else {})}
+        error = self._told_error(status, error)
+        if not self._has_results:
+            self.save_results(self._newest_metrics(), status=status, error=error)
+        fields = {"Step": str(step), **({"Reason": error} if error else {})}
         self.log.entry("INFO" if status == "completed" else "ERROR", "tracker", f"Training {status}", fields)
         self.metrics.close()  # Before the end is told: whoever reads it finds every line.
         self.event("end", status=STATUSES[status], step=step, reason=error)
@@ -350,6 +360,19 @@ class ExperimentTracker:
             self._events.sync()
         self._events.close()
         self.log.close()
+
+    def _newest_metrics(self) -> dict[str, float]:
+        lines = self.metrics.load_metrics()
+        return {name: value for line in lines for name, value in line.items() if name not in ("step", "timestamp")}
+
+    def _told_error(self, status: str, error: str | BaseException | None) -> str | None:
+        if isinstance(error, BaseException):
+            trace = "".join(traceback.format_exception(error))
+            error = f"{type(error).__name__}: {error}"
+            self.event("error", message=error, traceback=trace)
+        elif error and status == "failed":
+            self.event("error", message=error, traceback=None)
+        return error
 
     def close(self) -> None:
         """Let go of the run directory; the companion then knows that nothing follows."""

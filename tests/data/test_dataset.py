@@ -74,6 +74,7 @@ def test_info_says_everything_in_plain_json(tmp_path: Path) -> None:
         "licence": "the user's own text, rights not known",
         "files": 1,
         "num_documents": 1,
+        "augmented_documents": 0,
         "num_tokens": 90,
         "train_tokens": 70,
         "val_tokens": 20,
