@@ -178,15 +178,17 @@ class LineFile:
             if failure := self._retry(RETRY_DELAYS):
                 self._say(f"{failure}; lines are kept in memory until it works again")
 
-    def clear(self) -> None:
-        """Make the file empty. Lines that are pending stay so.
+    def reopen(self) -> None:
+        """Go on in a new file of this path, as the one so far has another name now. Lines that are pending stay so.
 
         Raises:
-            OSError: the disk refuses.
+            OSError: the disk refuses; lines then go on into the file so far.
         """
         with self._lock:
-            os.ftruncate(self._file, 0)
-            self._size = 0
+            new = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            old, self._file = self._file, new
+            self._size, self._torn, self._named = 0, False, False
+            os.close(old)
 
     def sync(self) -> None:
         """Flush what is pending and make the file survive a power cut.

@@ -4,32 +4,44 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from spectral_mlflow.monitoring.anomalies import Anomalies
     from spectral_mlflow.monitoring.checkpoints import CheckpointManager
     from spectral_mlflow.monitoring.configs import ConfigTracker
+    from spectral_mlflow.monitoring.data_usage import DataUsage
     from spectral_mlflow.monitoring.directories import create_experiment_directory, generate_experiment_id
     from spectral_mlflow.monitoring.metrics import MetricsLogger
+    from spectral_mlflow.monitoring.profiler import CodeProfiler
     from spectral_mlflow.monitoring.progress import Progress
     from spectral_mlflow.monitoring.retention import CheckpointStrategy
     from spectral_mlflow.monitoring.structured_log import StructuredLog
     from spectral_mlflow.monitoring.tracker import ExperimentTracker
     from spectral_mlflow.monitoring.visualizations import VisualizationManager
+    from spectral_mlflow.monitoring.watch import Watch
     from spectral_mlflow.provenance import get_git_hash
 
 __all__ = [
+    "Anomalies",
     "CheckpointManager",
     "CheckpointStrategy",
+    "CodeProfiler",
     "ConfigTracker",
+    "DataUsage",
     "ExperimentTracker",
     "MetricsLogger",
     "Progress",
     "StructuredLog",
     "VisualizationManager",
+    "Watch",
     "create_experiment_directory",
     "generate_experiment_id",
     "get_git_hash",
 ]
 
 _HOMES = {
+    "Anomalies": "spectral_mlflow.monitoring.anomalies",
+    "CodeProfiler": "spectral_mlflow.monitoring.profiler",
+    "DataUsage": "spectral_mlflow.monitoring.data_usage",
+    "Watch": "spectral_mlflow.monitoring.watch",
     "CheckpointManager": "spectral_mlflow.monitoring.checkpoints",
     "CheckpointStrategy": "spectral_mlflow.monitoring.retention",
     "ConfigTracker": "spectral_mlflow.monitoring.configs",

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
+from spectral_mlflow.monitoring.remaining_time import Pause, RemainingTime
 from spectral_mlflow.monitoring.structured_log import duration
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as LiveLine
 
-MEMORY_SECONDS = 60.0  # The step rate is that of about the last minute.
 PLAIN_SHARE = 0.05
 PLAIN_SECONDS = 10.0
 SOON = 1.0  # Seconds that need no word.
 REFRESH_SECONDS = 0.1
+COLOURS = {"warning": "yellow", "critical": "red", "fatal": "bold red"}
 
 
 class Progress:
@@ -36,6 +37,7 @@ class Progress:
         start_step: int = 0,
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
+        pauses: Mapping[str, Pause] = MappingProxyType({}),
     ) -> None:
         """Nothing is shown before the first update or note.
 
@@ -44,6 +46,7 @@ class Progress:
             start_step: steps done already, in a run that is resumed.
             stream: where to show it; default: stderr.
             clock: seconds that never go back.
+            pauses: what is done between steps now and then (see `aside`), as far as it is known beforehand.
         """
         from rich.console import Console  # Not needed to import the room.
 
@@ -53,7 +56,7 @@ class Progress:
         # Rich can be told that anything is a terminal; it would end the program when a pipe breaks.
         self._terminal = self._console.is_terminal and not self._console.is_dumb_terminal and self._stream.isatty()
         self._clock = clock
-        self._rate = _Rate(start_step, clock())
+        self._remaining = RemainingTime(total_steps, start_step, clock(), {"trace": Pause(0), **pauses})
         self._live: LiveLine | None = None
         self._shown_step, self._shown_at = start_step, clock()
         self._broken = False
@@ -67,7 +70,7 @@ class Progress:
             tokens_per_sec: newest throughput.
         """
         now = self._clock()
-        self._rate.update(step, now)
+        self._remaining.update(step, now)
         if not self._due(step, now):
             return
         self._shown_step, self._shown_at = step, now
@@ -75,12 +78,25 @@ class Progress:
         self._guarded(self._show_live if self._terminal else self._show_plain, step, facts)
 
     def eta_seconds(self) -> float | None:
-        """Time remaining at the present rate, None before there is a rate."""
-        return self._rate.seconds_for(self.total_steps)
+        """Time remaining at the present rate, with the pauses to come; None before there is a rate."""
+        return self._remaining.seconds()
 
-    def note(self, text: str) -> None:
-        """Print a line, above the live one if there is one."""
-        self._guarded(self._print, text)
+    @contextmanager
+    def aside(self, kind: str) -> Iterator[None]:
+        """What happens in this context is no part of the step: an evaluation, a checkpoint, a set of plots.
+
+        Args:
+            kind: such as ``evaluation``; the time that those to come will take is that of those so far.
+        """
+        began = self._clock()
+        try:
+            yield
+        finally:
+            self._remaining.pause(kind, self._clock() - began)
+
+    def note(self, text: str, severity: str | None = None) -> None:
+        """Print a line, above the live one if there is one; on a terminal in the colour of its severity."""
+        self._guarded(self._print, text, severity)
 
     def close(self) -> None:
         """Leave the last line standing and give the terminal back."""
@@ -122,9 +138,9 @@ class Progress:
     def _show_plain(self, _step: int, facts: str) -> None:
         self._print(facts)
 
-    def _print(self, text: str) -> None:
-        if self._live is not None:
-            self._console.print(text, markup=False, soft_wrap=True)
+    def _print(self, text: str, severity: str | None = None) -> None:
+        if self._live is not None or (self._terminal and severity in COLOURS):
+            self._console.print(text, style=COLOURS.get(severity or ""), markup=False, soft_wrap=True)
         else:
             print(text, file=self._stream, flush=True)
 
@@ -180,26 +196,3 @@ def _live_line(console: Console, total_steps: int) -> LiveLine:
     )
     line.add_task("", total=total_steps, facts="")
     return line
-
-
-class _Rate:
-    """Steps a second, each step weighted by exp(-age / MEMORY_SECONDS).
-
-    Steps and seconds are averaged apart and divided, so the rate is right from the first step on.
-    """
-
-    def __init__(self, step: int, now: float) -> None:
-        self._step, self._now = step, now
-        self._steps = self._seconds = 0.0
-
-    def update(self, step: int, now: float) -> None:
-        steps, seconds = max(0, step - self._step), now - self._now  # A run that was rolled back gains nothing.
-        fade = math.exp(-seconds / MEMORY_SECONDS)
-        self._steps = self._steps * fade + steps
-        self._seconds = self._seconds * fade + seconds
-        self._step, self._now = step, now
-
-    def seconds_for(self, total: int) -> float | None:
-        if self._steps <= 0 or self._seconds <= 0:
-            return None
-        return max(0, total - self._step) * self._seconds / self._steps

@@ -7,6 +7,7 @@ from typing import Any
 
 # Recomputed after a resume these must repeat to the last bit; a difference is worth an alert.
 REPEATABLE = ("loss", "objective", "coherence_loss", "val_loss", "learning_rate", "grad/norm", "wave_ratio")
+SYSTEM = "system/"
 
 
 class Repeats:
@@ -31,7 +32,8 @@ class Repeats:
             metrics: all that was measured of it.
         """
         known = self._known.pop(step, {})
-        new = {name: value for name, value in metrics.items() if name not in known}
+        # Of a step that is journaled already, nobody knows any more how the machine was.
+        new = {n: value for n, value in metrics.items() if n not in known and not (known and n.startswith(SYSTEM))}
         both = [name for name in REPEATABLE if name in known and name in metrics]
         return new, [name for name in both if not _same(known[name], metrics[name])]
 

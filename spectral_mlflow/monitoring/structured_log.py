@@ -13,9 +13,12 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from spectral_mlflow.journal import LineFile
+
+if TYPE_CHECKING:
+    import torch
 
 LARGEST_FILE = 100_000_000
 BACKUPS = 5
@@ -35,7 +38,15 @@ class StructuredLog:
           - Epoch: 5/100, Batch: 25/50
           - Losses: {loss: 0.45, coherence_loss: 0.12}
 
-    At 100 MB the file is rotated; the five files before it are kept, gzipped.
+    At 100 MB the file is rotated: it gets another name and a new one is begun, then it is gzipped; the five files
+    before the newest are kept. What a program that follows the log may rely on:
+
+    - A file is only ever appended to, by whole entries, and to none after it got another name. Whoever keeps it open
+      can read it to its end, also when it has no name any more.
+    - When another file (inode) has the name, nothing follows in the one before. Read that to its end, then go on at the
+      beginning of the new one. No entry is lost or comes twice, unless the log is rotated twice between two looks;
+      then what is between them is in the backups, ``training.log.1.gz`` the newest.
+    - For a moment no file has the name: that is no end, and the new one follows.
     """
 
     def __init__(
@@ -91,16 +102,35 @@ class StructuredLog:
 
     def _rotate(self) -> None:
         self._limit = self._file.size + self._largest  # Where it cannot be done now, it is not tried at every entry.
+        moved = self.path.with_name(f"{self.path.name}.1")
         try:
+            self._pack(moved)  # Of a rotation that was interrupted, or for which the disk had no room.
+            self.path.replace(moved)
+            try:
+                self._file.reopen()
+            except OSError:
+                moved.replace(self.path)
+                raise
+            self._limit = self._largest
+            self._pack(moved)
+        except OSError as failure:
+            _log.warning("%s: rotation failed, nothing is lost: %s", self.path, failure)
+
+    def _pack(self, moved: Path) -> None:
+        """Gzip the file that was rotated last, once the backups before it have made room for it."""
+        if not moved.exists():
+            return
+        unfinished = self.path.with_name(f"{self.path.name}.tmp")
+        try:
+            with moved.open("rb") as plain, gzip.open(unfinished, "wb", compresslevel=1) as packed:
+                shutil.copyfileobj(plain, packed)  # Level 1: training waits for it.
             for number in range(self._backups - 1, 0, -1):
                 with suppress(FileNotFoundError):
                     self._backup(number).replace(self._backup(number + 1))
-            _compress(self.path, self._backup(1))
-            self._file.clear()
-        except OSError as failure:
-            _log.warning("%s: not rotated, it goes on growing: %s", self.path, failure)
-        else:
-            self._limit = self._largest
+            unfinished.replace(self._backup(1))
+            moved.unlink()
+        finally:
+            unfinished.unlink(missing_ok=True)
 
     def _backup(self, number: int) -> Path:
         return self.path.with_name(f"{self.path.name}.{number}.gz")
@@ -150,6 +180,24 @@ def training_fields(
     return {key: text for key, text in fields.items() if text}
 
 
+def model_fields(model: torch.nn.Module) -> dict[str, str]:
+    """The fields of an entry on a model: its parameters, their size, and where they are.
+
+    Args:
+        model: parameters that it has twice count once.
+    """
+    parameters = list(model.parameters())
+    total = sum(parameter.numel() for parameter in parameters)
+    trained = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
+    size = sum(parameter.numel() * parameter.element_size() for parameter in parameters)
+    parts = {name: sum(parameter.numel() for parameter in part.parameters()) for name, part in model.named_children()}
+    return {
+        "Parameters": f"{total:,} ({trained:,} trained)",
+        "Size": f"{size / 2**20:.2f}MB",
+        "Parts": ", ".join(f"{name} {count:,}" for name, count in parts.items() if count) or "one",
+    }
+
+
 def losses_text(losses: Mapping[str, float]) -> str:
     """Losses in one field, such as ``{loss: 0.45, coherence_loss: 0.12}``."""
     return f"{{{', '.join([f'{name}: {_short(value)}' for name, value in losses.items()])}}}"
@@ -177,13 +225,3 @@ def _short(value: float) -> str:
 def _one_line(text: str) -> str:
     """Without what would break the line, or forge an entry."""
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
-
-
-def _compress(source: Path, target: Path) -> None:
-    unfinished = target.with_name(f"{target.name}.tmp")
-    try:
-        with source.open("rb") as plain, gzip.open(unfinished, "wb", compresslevel=1) as packed:
-            shutil.copyfileobj(plain, packed)  # Level 1: training waits for it.
-        unfinished.replace(target)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-import psutil
 import torch
 from torch import Tensor
 
 from spectral_mlflow.config import ExperimentConfig
 from spectral_mlflow.data.batches import batch
 from spectral_mlflow.data.dataset import Dataset
+from spectral_mlflow.monitoring.profiler import CodeProfiler
 from spectral_mlflow.optim import learning_rate
 from spectral_mlflow.training.compilation import Compiled, compiled
 from spectral_mlflow.training.curriculum import block_size_at, block_sizes, cut
@@ -22,6 +22,7 @@ from spectral_mlflow.training.state import TrainState
 from spectral_mlflow.training.step import Forward, StepResult, optimizer_step
 
 Metrics = dict[str, float]
+UPDATE_INTERVAL = 25  # Steps between those whose update is measured, which needs a copy of the weights.
 
 
 class Learner:
@@ -30,11 +31,32 @@ class Learner:
     Attributes:
         tokens_per_step: the same at every step.
         speed: floating point operations of the steps so far.
+        seconds: of the last step.
+        scheduled_lr: what the learning rate of the last step should have been.
     """
 
     def __init__(
-        self, config: ExperimentConfig, dataset: Dataset, state: TrainState, machine: Machine, speed: Speed
+        self,
+        config: ExperimentConfig,
+        dataset: Dataset,
+        state: TrainState,
+        machine: Machine,
+        speed: Speed,
+        *,
+        profiler: CodeProfiler | None = None,
+        would_skip: Callable[[float, float], bool] | None = None,
     ) -> None:
+        """Take no step yet.
+
+        Args:
+            config: of the run.
+            dataset: what it is trained on.
+            state: what its steps change.
+            machine: where it is.
+            speed: as the attribute.
+            profiler: times the parts of a step.
+            would_skip: asked with loss and norm of the gradient whether to leave the weights as they are.
+        """
         self.config = config
         self.dataset = dataset
         self.state = state
@@ -42,23 +64,30 @@ class Learner:
         self.speed = speed
         self.tokens_per_step = config.training.batch_size * config.model.block_size
         self._forward: Forward = state.model
-        self._process = psutil.Process()
+        self._section = (profiler or CodeProfiler()).section
+        self._would_skip = would_skip
+        self.seconds = 0.0
+        self.scheduled_lr = 0.0
 
     def step(self) -> tuple[StepResult, Metrics]:
         """One optimizer step on the batch of this step; skipped when loss or gradient is not finite."""
         started = time.perf_counter()
         state, training = self.state, self.config.training
         state.step += 1
-        inputs, targets = self.batch(state.step, self.block_size())
-        lr = learning_rate(state.step, training)
+        with self._section("data"):
+            inputs, targets = self.batch(state.step, self.block_size())
+        self.scheduled_lr = learning_rate(state.step, training) * state.lr_scale
         for group in state.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = self.scheduled_lr
         result = optimizer_step(
             state, self.machine, self._forward, inputs, targets,
-            parts=training.gradient_accumulation, grad_clip=training.grad_clip,
+            parts=training.gradient_accumulation, grad_clip=training.grad_clip, would_skip=self._would_skip,
+            measure_update=state.step % UPDATE_INTERVAL == 0, section=self._section,
         )  # fmt: skip
+        self.seconds = time.perf_counter() - started
+        lr = float(state.optimizer.param_groups[0]["lr"])  # As it was in the step, whoever may have changed it.
         metrics = {"learning_rate": lr, "grad/norm": result.norm} | self.losses(result)
-        return result, metrics | self.measure(time.perf_counter() - started)
+        return result, metrics | self.measure(self.seconds)
 
     def batch(self, step: int, block_size: int) -> tuple[Tensor, Tensor]:
         """Inputs and targets of a step in windows of this length, on the device."""
@@ -78,15 +107,16 @@ class Learner:
         metrics = {"loss": result.loss, "objective": result.objective, "perplexity": perplexity(result.loss)}
         if result.coherence is not None:
             metrics["coherence_loss"] = result.coherence
+        if result.update_ratio is not None:
+            metrics["update/ratio"] = result.update_ratio
         ratio = self.state.model.wave_ratio()
         return metrics if ratio is None else metrics | {"wave_ratio": ratio}
 
     def measure(self, seconds: float) -> Metrics:
-        """Speed, position and memory of this step."""
+        """Speed and position of this step, and memory of its GPU."""
         metrics = {
             "tokens_per_sec": self.tokens_per_step / seconds,
             "epoch": self.state.step * self.tokens_per_step / len(self.dataset.train),
-            "system/rss_mb": self._process.memory_info().rss / 2**20,
         }
         block_size = self.block_size()
         if self.config.training.block_warmup_steps:

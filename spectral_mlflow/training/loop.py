@@ -7,20 +7,17 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from spectral_mlflow.config import ExperimentConfig
-from spectral_mlflow.models.generation import generate
-from spectral_mlflow.monitoring.progress import Progress
-from spectral_mlflow.monitoring.structured_log import training_fields
-from spectral_mlflow.monitoring.tracker import ExperimentTracker
+from spectral_mlflow.data.batches import window_starts
+from spectral_mlflow.monitoring.monitor import Alert
+from spectral_mlflow.monitoring.structured_log import duration
+from spectral_mlflow.monitoring.watch import Watch
 from spectral_mlflow.training.evaluation import EVALUATION_BATCHES, perplexity, validation_loss
+from spectral_mlflow.training.gallery import Gallery
 from spectral_mlflow.training.learner import Learner, Metrics
+from spectral_mlflow.training.reactions import Reaction, Reactions
 from spectral_mlflow.training.signals import StopSignals
 from spectral_mlflow.training.step import StepResult
-
-LOSSES = ("loss", "objective", "coherence_loss", "val_loss", "best_val_loss")
-LOG_ENTRIES = 20  # Entries of training.log in a run, besides evaluations.
 
 
 @dataclass(frozen=True)
@@ -33,19 +30,20 @@ class Outcome:
 
 
 class Trainer:
-    """Takes a `TrainState` from its step to the last one, telling the tracker and the progress line."""
+    """Takes a `TrainState` from its step to the last one, telling whoever watches it."""
 
-    def __init__(
-        self, config: ExperimentConfig, learner: Learner, tracker: ExperimentTracker, progress: Progress
-    ) -> None:
+    def __init__(self, config: ExperimentConfig, learner: Learner, watch: Watch, gallery: Gallery) -> None:
         self.config = config
         self.learner = learner
         self.dataset = learner.dataset
         self.state = learner.state
-        self.tracker = tracker
-        self.progress = progress
+        self.watch = watch
+        self.tracker = watch.tracker
+        self.gallery = gallery
+        self.reactions = Reactions(config.training, learner.state, watch.tracker.checkpoints)
         self.tokens_per_step = learner.tokens_per_step
         self.compile_seconds: float | None = None
+        self._halt: str | None = None  # Why an anomaly ends the run.
         self._begun_at = self.state.step or -1  # Nothing is saved of a run that has not begun.
 
     def run(self, signals: StopSignals, *, ended_before: bool = True) -> Outcome:
@@ -60,7 +58,7 @@ class Trainer:
             self.compile()
         self.tracker.checkpoints.prepare(state.model, state.optimizer)
         if state.step == training.steps and self.due(self.config.monitoring.viz_interval):
-            self.show()  # The process that took the last step may have died before it could.
+            self.show_again()  # The process that took the last step may have died before it could.
         if not ended_before and (reason := self.stop_reason(evaluated=True)):
             return self.stopped(reason, signals)
         while state.step < training.steps:
@@ -72,7 +70,7 @@ class Trainer:
             if self.due(self.config.monitoring.eval_interval):
                 metrics |= self.evaluate()
             state.seconds += time.perf_counter() - started
-            self.record(metrics)
+            self.record(result, metrics)
             reason = self.stop_reason(evaluated="val_loss" in metrics)
             if reason:
                 return self.stopped(reason, signals)
@@ -81,7 +79,7 @@ class Trainer:
 
     def compile(self) -> None:
         """Compile the model, or go on without and say why."""
-        self.progress.note("compiling the model, which may take some minutes")
+        self.watch.progress.note("compiling the model, which may take some minutes")
         done = self.learner.compile()
         self.compile_seconds = done.seconds
         message = f"compiled in {done.seconds:.0f} s, which do not count as training"
@@ -90,8 +88,8 @@ class Trainer:
             self.tracker.alert(self.state.step, "warning", "compile", message,
                                "install a C++ compiler such as g++, or set runtime.compile=false")  # fmt: skip
         else:
-            self.tracker.log.entry("INFO", "compile", message)
-        self.progress.note(message)
+            self.watch.entry("compile", message)
+        self.watch.progress.note(message)
 
     def count(self, result: StepResult) -> None:
         """Keep the loss of a step; tell of one that left the weights as they were."""
@@ -102,20 +100,22 @@ class Trainer:
             return
         state.skipped += 1
         state.skipped_in_a_row += 1
+        if self.config.monitoring.anomalies:
+            return  # The monitor of anomalies tells of it, with its cause.
         if state.scaler.is_enabled() and math.isfinite(result.objective):
             return  # So the scale of float16 finds its size; only many in a row mean something.
         message = f"step {state.step} skipped: objective {result.objective}, gradient norm {result.norm}"
-        self.progress.note(message)
-        self.tracker.alert(state.step, "critical", "non-finite", message,
-                           "lower training.lr or training.grad_clip, or lengthen training.warmup_steps")  # fmt: skip
+        advice = "lower training.lr or training.grad_clip, or lengthen training.warmup_steps"
+        self.watch.alert(state.step, Alert("non-finite", "critical", message, advice=advice))
 
     def evaluate(self) -> Metrics:
         """Loss over the whole validation split; a new best one is checkpointed by `record`."""
         state, training = self.state, self.config.training
-        loss = validation_loss(
-            state.model, self.dataset.val, machine=self.learner.machine,
-            batch_size=EVALUATION_BATCHES * training.batch_size // training.gradient_accumulation,
-        )  # fmt: skip
+        with self.watch.section("evaluation"):
+            loss = validation_loss(
+                state.model, self.dataset.val, machine=self.learner.machine,
+                batch_size=EVALUATION_BATCHES * training.batch_size // training.gradient_accumulation,
+            )  # fmt: skip
         if loss < state.best_val_loss:
             state.best_val_loss, state.best_step, state.evaluations_without_best = loss, state.step, 0
         else:
@@ -126,71 +126,67 @@ class Trainer:
             metrics["val_bits_per_char"] = loss / math.log(2)
         return metrics
 
-    def record(self, metrics: Metrics) -> None:
-        """Tell tracker and progress line of this step; save, draw and sample where it is time to."""
+    def record(self, result: StepResult, metrics: Metrics) -> None:
+        """Tell of this step; react to anomalies; sample, save and draw where it is time to."""
         state, monitoring = self.state, self.config.monitoring
+        shown = self.due(monitoring.viz_interval)
+        quality = self.gallery.sample() if shown else {}  # Before the line of the step, so that it is on it.
+        self.count_data()
+        findings = self.watch.step(
+            state.step, metrics | quality, seconds=self.learner.seconds, scheduled_lr=self.learner.scheduled_lr,
+            updated=result.updated, write=bool(quality),
+        )  # fmt: skip
         is_best = "val_loss" in metrics and state.best_step == state.step
-        if "val_loss" in metrics or self.due(monitoring.log_interval):
-            self.tracker.log_metrics(metrics, state.step)
-        self.progress.update(state.step, loss=metrics["loss"], tokens_per_sec=metrics["tokens_per_sec"])
-        if "val_loss" in metrics:
-            mark = "  (best so far)" if is_best else ""
-            self.progress.note(f"step {state.step}  validation loss {metrics['val_loss']:.4f}{mark}")
-        if "val_loss" in metrics or self.due(max(1, self.config.training.steps // LOG_ENTRIES)):
-            self.write_log(metrics)
-        if is_best or self.due(monitoring.checkpoint_interval):
+        if reaction := self.reactions.react(findings.alerts):
+            self.follow(reaction)
+        if reaction and reaction.restored is not None:
+            self.save({})  # Of other weights than were measured; who resumes goes on from after the rollback.
+        elif is_best or self.due(monitoring.checkpoint_interval):
             self.save(metrics, best=is_best)
-        if self.due(monitoring.viz_interval):
-            self.show()
+        if shown:
+            self.gallery.draw()
 
-    def show(self) -> None:
-        """Draw the plots of this step and write a sample."""
-        state, tokenizer = self.state, self.dataset.tokenizer
-        self.tracker.save_plots(
-            state.step, state.model, state.loss_history, token_text=lambda token: tokenizer.decode([token])
-        )
-        self.sample()
+    def count_data(self) -> None:
+        """Which part of the corpus this step has seen."""
+        training, block_size = self.config.training, self.config.model.block_size
+        with self.watch.section("usage"):
+            starts = window_starts(
+                len(self.dataset.train), seed=training.seed, step=self.state.step, batch_size=training.batch_size,
+                block_size=block_size,
+            )  # fmt: skip
+            self.watch.usage.windows(starts, block_size)
 
-    def write_log(self, metrics: Metrics) -> None:
-        """An entry of training.log, for people."""
-        steps_per_epoch = max(1, len(self.dataset.train) // self.tokens_per_step)
-        epoch, position = divmod(self.state.step - 1, steps_per_epoch)
-        fields = training_fields(
-            epoch=(epoch + 1, math.ceil(self.config.training.steps / steps_per_epoch)),
-            batch=(position + 1, steps_per_epoch),
-            files=(self.dataset.corpus.files, 0),
-            losses={name: metrics[name] for name in LOSSES if name in metrics},
-            ram_gb=metrics["system/rss_mb"] / 1024,
-            eta_seconds=self.progress.eta_seconds(),
-        )
-        title = "Evaluation" if "val_loss" in metrics else "Training progress"
-        self.tracker.log.entry("INFO", "training", f"{title} at step {self.state.step}", fields)
+    def follow(self, reaction: Reaction) -> None:
+        """Tell what was done about an anomaly, and remember to stop where that is it."""
+        self.watch.alert(self.state.step, Alert("reaction", "warning", reaction.message,
+                                                advice="training.on_anomaly=none only tells of anomalies"))  # fmt: skip
+        if reaction.stop:
+            self._halt = reaction.message
+
+    def show_again(self) -> None:
+        """Sample and draw the step that a continued run begins with; its line gets what it lacks."""
+        if quality := self.gallery.sample():
+            self.tracker.log_metrics(quality, self.state.step)
+        self.gallery.draw()
 
     def due(self, interval: int) -> bool:
-        """Whether something of this interval is to be done at this step: at the last one everything is, but of none."""
-        return interval > 0 and (self.state.step % interval == 0 or self.state.step == self.config.training.steps)
+        """Whether something of this interval is to be done at this step."""
+        return self.watch.due(self.state.step, interval)
 
     def save(self, metrics: Metrics, *, best: bool = False) -> None:
         """Copy the state and have it written while training goes on."""
         state = self.state
-        self.tracker.save_checkpoint(
-            state.model, state.optimizer, state.scheduler, state.step, metrics,
-            loss_history=state.loss_history, state=state.extra(), best=best, wait=False,
-        )  # fmt: skip
-
-    def sample(self) -> None:
-        """Generate a text and keep it. The generator is its own, so that training draws the same numbers without."""
-        length = self.config.monitoring.sample_tokens
-        if not length:
-            return
-        generator = torch.Generator().manual_seed(self.config.training.seed)
-        prompt = self.dataset.train[:1]
-        tokens = generate(self.state.model, prompt, length, temperature=0.8, generator=generator)
-        self.tracker.log_sample(self.state.step, self.dataset.tokenizer.decode(tokens.tolist()))
+        with self.watch.section("checkpoint"):
+            self.tracker.save_checkpoint(
+                state.model, state.optimizer, state.scheduler, state.step, metrics,
+                loss_history=state.loss_history, state=state.extra(), best=best, wait=False,
+            )  # fmt: skip
 
     def stop_reason(self, *, evaluated: bool) -> str | None:
         """Why to stop before the last step, if there is a reason."""
         training, state = self.config.training, self.state
+        if self._halt:
+            return self._halt
         if state.skipped_in_a_row >= training.max_skipped:
             return f"{state.skipped_in_a_row} steps in a row without a finite loss and gradient"
         if evaluated and training.early_stopping and state.evaluations_without_best >= training.early_stopping:
@@ -202,11 +198,17 @@ class Trainer:
         if max(self._begun_at, self.tracker.saved_step()) < self.state.step:
             self.save({})
             self.tracker.checkpoints.wait()
-        if self.state.skipped_in_a_row >= self.config.training.max_skipped:
+        if self._halt or self.state.skipped_in_a_row >= self.config.training.max_skipped:
             return Outcome("failed", reason, 1)
         if signals.received and not reason:
             return Outcome("killed", signals.received.name, signals.exit_code)
         return Outcome("completed", reason, 0)
+
+    def summary(self) -> dict[str, str]:
+        """What the log says at the end."""
+        state = self.state
+        best = {"Best": f"val_loss {state.best_val_loss:.4f} at step {state.best_step}"} if state.best_step else {}
+        return {"Training": duration(state.seconds), **best, "Skipped steps": str(state.skipped)}
 
     def results(self) -> dict[str, Any]:
         """The final metrics of results.json."""

@@ -16,10 +16,12 @@ from spectral_mlflow.losses import build_loss
 from spectral_mlflow.models import gpt
 from spectral_mlflow.monitoring.configs import ConfigTracker
 from spectral_mlflow.monitoring.directories import check_writable
+from spectral_mlflow.monitoring.monitor import Alert
 from spectral_mlflow.monitoring.progress import Draining, Progress
 from spectral_mlflow.monitoring.run_lock import cannot_write
 from spectral_mlflow.monitoring.runs import is_finished
 from spectral_mlflow.monitoring.tracker import ExperimentTracker
+from spectral_mlflow.monitoring.watch import Watch
 from spectral_mlflow.optim import build_optimizer
 from spectral_mlflow.training import batch_size, devices
 from spectral_mlflow.training.continuation import (
@@ -33,12 +35,14 @@ from spectral_mlflow.training.continuation import (
 )
 from spectral_mlflow.training.devices import Machine
 from spectral_mlflow.training.fit import check_settings
+from spectral_mlflow.training.gallery import Gallery
 from spectral_mlflow.training.learner import Learner
 from spectral_mlflow.training.loop import Outcome, Trainer
 from spectral_mlflow.training.sampling import export_at_end
 from spectral_mlflow.training.signals import StopSignals
 from spectral_mlflow.training.speed import Speed, matmul_rate
 from spectral_mlflow.training.state import TrainState
+from spectral_mlflow.training.watching import Watching, attach
 
 DRAIN_SECONDS = 60.0
 
@@ -93,9 +97,10 @@ def start(
     if config.training.auto_batch_size:
         config = _with_largest_batch(config, dataset, machine)
     state = new_state(config, dataset, machine)
+    watching = attach(config, dataset, state, machine)
     with StopSignals() as signals:
         tracker = ExperimentTracker(config, tracking_uri=tracking_uri, tags=tags)
-        return _train(config, dataset, state, tracker, machine, signals)
+        return _train(config, dataset, state, tracker, machine, watching, signals)
 
 
 def resume(run_dir: Path, overrides: Mapping[str, str], *, tracking_uri: str | None = None) -> Finished:
@@ -117,6 +122,7 @@ def resume(run_dir: Path, overrides: Mapping[str, str], *, tracking_uri: str | N
     check_corpus(written["dataset"], dataset)
     check_tokenizer(run_dir, dataset)
     state = new_state(config, dataset, machine)
+    watching = attach(config, dataset, state, machine)
     with StopSignals() as signals:
         tracker = ExperimentTracker(config, run_dir=run_dir, tracking_uri=tracking_uri)
         try:
@@ -130,7 +136,7 @@ def resume(run_dir: Path, overrides: Mapping[str, str], *, tracking_uri: str | N
         for name in anew:
             tracker.alert(state.step, "warning", "resume", f"monitor {name} begins anew",
                           "the run went without it when its checkpoint was written")  # fmt: skip
-        return _train(config, dataset, state, tracker, machine, signals)
+        return _train(config, dataset, state, tracker, machine, watching, signals)
 
 
 def _with_largest_batch(config: ExperimentConfig, dataset: Dataset, machine: Machine) -> ExperimentConfig:
@@ -158,17 +164,26 @@ def _train(
     state: TrainState,
     tracker: ExperimentTracker,
     machine: Machine,
+    watching: Watching,
     signals: StopSignals,
 ) -> Finished:
     ended_before = is_finished(tracker.run_dir)
     try:
         speed = Speed(state.model.flops_per_token(), matmul_rate(machine.device, machine.precision))
         _begin(tracker, state, dataset, machine)
-        with Progress(config.training.steps, start_step=state.step) as progress:
-            _tell(config, machine, state.step, tracker, progress)
-            trainer = Trainer(config, Learner(config, dataset, state, machine, speed), tracker, progress)
+        progress = Progress(config.training.steps, start_step=state.step, pauses=watching.pauses)
+        with progress, watching.watch(tracker, progress) as watch:
+            _tell(config, machine, state, watch)
+            learner = Learner(
+                config, dataset, state, machine, speed,
+                profiler=watching.profiler, would_skip=watching.would_skip(config.training),
+            )  # fmt: skip
+            gallery = Gallery(config, dataset, state, watch, watching.quality)
+            if config.monitoring.model_graph:
+                gallery.draw_graph()
+            trainer = Trainer(config, learner, watch, gallery)
             outcome = trainer.run(signals, ended_before=ended_before)
-        results = trainer.results()
+            results = trainer.results() | watch.finish(state.step, trainer.summary())
         tracker.save_results(results, status=outcome.status)
         export_at_end(tracker, state.step)
     except BaseException as failure:
@@ -216,13 +231,12 @@ def _drain(tracker: ExperimentTracker, signals: StopSignals) -> bool:
         return tracker.wait_for_stores(DRAIN_SECONDS, stop=lambda: signals.count > before, tell=progress.tell)
 
 
-def _tell(
-    config: ExperimentConfig, machine: Machine, step: int, tracker: ExperimentTracker, progress: Progress
-) -> None:
+def _tell(config: ExperimentConfig, machine: Machine, state: TrainState, watch: Watch) -> None:
     """What a person should know before the first step."""
-    tracker.log.entry("INFO", "machine", "Machine", {name: str(value) for name, value in machine.facts().items()})
+    watch.entry("machine", "Machine", {name: str(value) for name, value in machine.facts().items()})
+    watch.describe(state.model)
     if config.training.auto_batch_size:
-        tracker.log.entry("INFO", "machine", f"batch size {config.training.batch_size}, the largest that fits")
+        watch.entry("machine", f"batch size {config.training.batch_size}, the largest that fits")
     if machine.warning:
-        progress.note(machine.warning)
-        tracker.alert(step, "warning", "precision", machine.warning, "runtime.precision=auto takes what is fast here")
+        advice = "runtime.precision=auto takes what is fast here"
+        watch.alert(state.step, Alert("precision", "warning", machine.warning, advice=advice))

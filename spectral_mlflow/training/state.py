@@ -41,6 +41,8 @@ class TrainState:
 
     Attributes:
         seed: of the order of the data.
+        lr_scale: factor of the scheduled learning rate, which each rollback lowers.
+        rollbacks: how often the run has gone back to earlier weights.
         scheduler: of anything that the step alone does not decide.
         generators: random generators that the run owns, by name.
         monitors: what watches the run and remembers what it saw, by name.
@@ -61,10 +63,13 @@ class TrainState:
     skipped_in_a_row: int = 0
     skipped: int = 0
     seconds: float = 0.0
+    lr_scale: float = 1.0
+    rollbacks: int = 0
     loss_history: list[float] = field(default_factory=list)
 
     COUNTERS = (
         "best_val_loss", "best_step", "evaluations_without_best", "skipped_in_a_row", "skipped", "seconds",
+        "lr_scale", "rollbacks",
     )  # fmt: skip
 
     def extra(self) -> dict[str, Any]:
@@ -91,13 +96,9 @@ class TrainState:
         """
         self._check(checkpoint)
         extra = checkpoint["state"]
-        self.model.load_state_dict(checkpoint["model_state_dict"])
-        self.optimizer.load_state_dict(_as_here(checkpoint["optimizer_state_dict"], self.optimizer))
+        self.restore_weights(checkpoint)
         if self.scheduler is not None:
             self.scheduler.load_state_dict(checkpoint["scheduler_state_dict"])
-        if extra["scaler"]:  # Empty but in float16.
-            self.scaler.load_state_dict(extra["scaler"])
-        self.loss.load_state_dict(extra["loss_state_dict"])
         self.step = checkpoint["step"]
         self.loss_history = list(checkpoint["loss_history"])
         for name, value in extra["counters"].items():
@@ -109,6 +110,15 @@ class TrainState:
             generator.set_state(extra["generators"][name])
         _restore_random_state(extra["random"])
         return [name for name in self.monitors if name not in extra["monitors"]]
+
+    def restore_weights(self, checkpoint: Mapping[str, Any]) -> None:
+        """Take model, optimizer, loss and scaler of a checkpoint of this run; all else stays as it is."""
+        extra = checkpoint["state"]
+        self.model.load_state_dict(checkpoint["model_state_dict"])
+        self.optimizer.load_state_dict(_as_here(checkpoint["optimizer_state_dict"], self.optimizer))
+        self.loss.load_state_dict(extra["loss_state_dict"])
+        if extra["scaler"]:  # Empty but in float16.
+            self.scaler.load_state_dict(extra["scaler"])
 
     def _check(self, checkpoint: Mapping[str, Any]) -> None:
         step, found = checkpoint.get("step"), pieces(checkpoint)

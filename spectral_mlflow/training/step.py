@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,7 @@ from spectral_mlflow.training.devices import Machine
 from spectral_mlflow.training.state import TrainState
 
 Forward = Callable[[Tensor], Tensor]
+Sections = Callable[[str], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,9 @@ class StepResult:
         objective: what was minimised.
         coherence: the spectral part of QFE; None without one.
         norm: of the gradient before clipping.
-        updated: whether the weights have changed; False where objective or gradient was not finite.
+        updated: whether the weights have changed; False where objective or gradient was not finite,
+            and where the step was skipped.
+        update_ratio: norm of the update over that of the parameters; None where it was not asked for.
     """
 
     loss: float
@@ -32,6 +36,11 @@ class StepResult:
     coherence: float | None
     norm: float
     updated: bool
+    update_ratio: float | None = None
+
+
+def _unmeasured(_: str) -> AbstractContextManager[None]:
+    return nullcontext()
 
 
 def optimizer_step(
@@ -43,6 +52,9 @@ def optimizer_step(
     *,
     parts: int = 1,
     grad_clip: float = 0.0,
+    would_skip: Callable[[float, float], bool] | None = None,
+    measure_update: bool = False,
+    section: Sections = _unmeasured,
 ) -> StepResult:
     """Update the weights by one batch, unless its objective or gradient is not finite.
 
@@ -54,23 +66,60 @@ def optimizer_step(
         targets: ids (B, T) int64 on the device.
         parts: pieces of the batch that are computed one after the other; must divide B.
         grad_clip: largest norm of the gradient; 0: any.
+        would_skip: whether to leave the weights as they are at this loss and norm of the gradient.
+        measure_update: whether to compare the weights before and after.
+        section: times forward, backward and optimizer.
     """
-    means = gradients(state, machine, forward, inputs, targets, parts)
+    means = gradients(state, machine, forward, inputs, targets, parts, section)
+    with section("optimizer"):
+        return _update(state, means, grad_clip, would_skip, measure_update)
+
+
+def _update(
+    state: TrainState,
+    means: dict[str, Tensor],
+    grad_clip: float,
+    would_skip: Callable[[float, float], bool] | None,
+    measure: bool,
+) -> StepResult:
     state.scaler.unscale_(state.optimizer)
     norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), grad_clip or math.inf)
     # One transfer from the device: each makes the CPU wait for it.
     *values, norm_value = torch.stack([*means.values(), norm]).tolist()
     found = dict(zip(means, values, strict=True))
-    finite = math.isfinite(found["objective"] + norm_value)
-    if finite:
+    updated = math.isfinite(found["objective"] + norm_value)
+    if updated and would_skip:
+        updated = not would_skip(found["loss"], norm_value)
+    before = [parameter.detach().clone() for parameter in state.model.parameters()] if measure and updated else None
+    if updated:
         state.scaler.step(state.optimizer)
     state.scaler.update()
     state.optimizer.zero_grad(set_to_none=True)
-    return StepResult(found["loss"], found["objective"], found.get("coherence"), norm_value, finite)
+    ratio = update_ratio(before, state.model.parameters()) if before else None
+    return StepResult(found["loss"], found["objective"], found.get("coherence"), norm_value, updated, ratio)
+
+
+@torch.no_grad()
+def update_ratio(before: list[Tensor], after: Iterable[Tensor]) -> float:
+    """Norm of what was added to the parameters over the norm that they had; `before` is overwritten."""
+    size = _norm(before)
+    torch._foreach_sub_(before, list(after))
+    return float(_norm(before) / size)
+
+
+def _norm(tensors: list[Tensor]) -> Tensor:
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))
+    return norm
 
 
 def gradients(
-    state: TrainState, machine: Machine, forward: Forward, inputs: Tensor, targets: Tensor, parts: int = 1
+    state: TrainState,
+    machine: Machine,
+    forward: Forward,
+    inputs: Tensor,
+    targets: Tensor,
+    parts: int = 1,
+    section: Sections = _unmeasured,
 ) -> dict[str, Tensor]:
     """Add the gradients of the mean objective of a batch to the parameters.
 
@@ -81,10 +130,12 @@ def gradients(
     """
     means: dict[str, Tensor] = {}
     for some_inputs, some_targets in zip(inputs.chunk(parts), targets.chunk(parts), strict=True):
-        with machine.autocast():
-            logits = forward(some_inputs)
-        losses = state.loss(logits.float(), some_targets)  # Transforms and logarithms want float32.
-        state.scaler.scale(losses.objective / parts).backward()
+        with section("forward"):
+            with machine.autocast():
+                logits = forward(some_inputs)
+            losses = state.loss(logits.float(), some_targets)  # Transforms and logarithms want float32.
+        with section("backward"):
+            state.scaler.scale(losses.objective / parts).backward()
         for name, value in losses._asdict().items():
             if value is not None:
                 means[name] = means.get(name, 0.0) + value.detach() / parts

@@ -221,3 +221,14 @@ def test_closed_pipe_ends_the_display_only() -> None:
     closed.close()
     with Progress(1, stream=closed, clock=Clock()) as progress:
         progress.update(1)
+
+
+def test_alerts_have_a_colour_on_a_terminal_only(terminal: Terminal) -> None:
+    """A note with a severity is coloured where somebody looks, and plain text in a file."""
+    with Progress(4, stream=terminal.stream, clock=Clock()) as progress:
+        progress.note("loss spike", "critical")
+    assert re.search(r"\x1b\[[0-9;]*31m", terminal.shown())
+    stream = io.StringIO()
+    with Progress(4, stream=stream, clock=Clock()) as progress:
+        progress.note("loss spike", "critical")
+    assert stream.getvalue() == "loss spike\n"

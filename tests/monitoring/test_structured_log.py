@@ -120,6 +120,82 @@ def test_rotation_keeps_the_newest_backups_gzipped(tmp_path: Path) -> None:
     assert all(len(part) <= 500 for part in backups)
 
 
+FOLLOWING = """
+import os, sys, time
+path, last, begun = sys.argv[1], sys.argv[2].encode(), 0
+file, seen = open(path, "rb"), b""
+while True:
+    found = file.read()
+    seen += found
+    if found:
+        continue
+    entries = seen.count(b"\\n")
+    if entries != begun:
+        begun = entries
+        print(entries, flush=True)
+    if last in seen:
+        break
+    try:
+        moved = os.stat(path).st_ino != os.fstat(file.fileno()).st_ino
+    except FileNotFoundError:  # It has no name for a moment.
+        continue
+    if moved:
+        seen += file.read()
+        file = open(path, "rb")
+    else:
+        time.sleep(0.001)
+sys.stdout.buffer.write(b"END" + seen)
+"""
+
+
+def test_two_readers_follow_through_rotations(tmp_path: Path) -> None:
+    """Processes that go on with the new file where another inode has the name see each entry once, in order."""
+    path = tmp_path / "training.log"
+    with StructuredLog(path, largest_file=2000, backups=2) as log:
+        command = [sys.executable, "-c", FOLLOWING, str(path), "the last one"]
+        readers = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2)]
+        for number in range(300):
+            log.entry("INFO", "test", f"entry {number}")
+            if number % 20 == 19:  # About half a file: no reader falls two rotations behind.
+                for reader in readers:
+                    assert reader.stdout is not None
+                    while int(reader.stdout.readline()) < number + 1:
+                        pass
+        log.entry("INFO", "test", "the last one")
+        outputs = [reader.communicate(timeout=300)[0] for reader in readers]
+    assert (tmp_path / "training.log.2.gz").exists()
+    for output in outputs:
+        text = output[output.index(b"END") :].decode()
+        assert [int(number) for number in re.findall(r"entry (\d+)\n", text)] == list(range(300))
+
+
+def test_an_interrupted_rotation_is_finished_by_the_next(tmp_path: Path) -> None:
+    """A file that was renamed and not yet gzipped is gzipped before another takes its place."""
+    path = tmp_path / "training.log"
+    (tmp_path / "training.log.1").write_text("of before\n")
+    with StructuredLog(path, largest_file=100) as log:
+        for number in range(4):
+            log.entry("INFO", "test", f"entry {number}")
+    assert not (tmp_path / "training.log.1").exists()
+    kept = sorted(tmp_path.glob("*.gz"), reverse=True)
+    texts = [gzip.decompress(part.read_bytes()).decode() for part in kept]
+    assert texts[0] == "of before\n"
+    assert re.findall(r"entry (\d)\n", "".join(texts) + path.read_text()) == list("0123")
+
+
+def test_a_rotation_that_fails_loses_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Where the name of the backup is taken, the file goes on growing, is told of once, and rotates when it can."""
+    path = tmp_path / "training.log"
+    (tmp_path / "training.log.1.gz").mkdir()
+    (tmp_path / "training.log.1.gz" / "in the way").touch()
+    with StructuredLog(path, largest_file=1000, backups=1) as log:
+        for number in range(40):
+            log.entry("INFO", "test", f"entry {number}")
+    assert "rotation failed, nothing is lost" in caplog.text
+    texts = [part.read_text() for part in (tmp_path / "training.log.1", path) if part.exists()]
+    assert re.findall(r"entry (\d+)\n", "".join(texts)) == [str(number) for number in range(40)]
+
+
 REFUSING = (
     "import resource, sys; from pathlib import Path\n"
     "from spectral_mlflow.monitoring import StructuredLog\n"

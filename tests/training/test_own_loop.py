@@ -138,7 +138,8 @@ def test_a_loop_that_fails_is_told_as_failed() -> None:
                 run.update(loss_of(run.state.model, step))
                 run.log(odd=1 / (step - 3))
 
-    pytest.raises(ZeroDivisionError, fail)
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert [event["status"] for event in events(run, "end")] == ["FAILED"]
     results = json.loads((run.tracker.run_dir / "results.json").read_text())
     assert (results["status"], results["error"]) == ("failed", "ZeroDivisionError: division by zero")

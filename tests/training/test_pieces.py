@@ -18,6 +18,7 @@ from spectral_mlflow.config import ExperimentConfig
 from spectral_mlflow.data import dataset as datasets
 from spectral_mlflow.data.dataset import Dataset
 from spectral_mlflow.errors import UserError
+from spectral_mlflow.monitoring.anomalies import Anomalies
 from spectral_mlflow.monitoring.progress import Progress
 from spectral_mlflow.monitoring.tracker import ExperimentTracker
 from spectral_mlflow.settings import build
@@ -25,12 +26,14 @@ from spectral_mlflow.training import runner
 from spectral_mlflow.training.continuation import MAY_CHANGE, warn_of_another_machine
 from spectral_mlflow.training.devices import Machine
 from spectral_mlflow.training.fit import check_settings
+from spectral_mlflow.training.gallery import Gallery
 from spectral_mlflow.training.learner import Learner
 from spectral_mlflow.training.loop import Trainer
 from spectral_mlflow.training.signals import StopSignals
 from spectral_mlflow.training.speed import Speed
 from spectral_mlflow.training.state import TrainState, pieces
 from spectral_mlflow.training.step import StepResult
+from spectral_mlflow.training.watching import Watching, attach
 
 CUT, END = 4, 14
 MACHINE = Machine(torch.device("cpu"))
@@ -41,6 +44,9 @@ SETTINGS = TINY | {
     "steps": "100", "monitoring.eval_interval": "2", "monitoring.checkpoint_interval": str(CUT),
     "monitoring.keep_last_n": "9", "training.max_skipped": "3",
 }  # fmt: skip
+
+
+NEW_ANOMALIES = Anomalies(100).state_dict()
 
 
 class Draws:
@@ -78,6 +84,7 @@ class Watched(Trainer):
             state = self.state
             state.best_val_loss, state.best_step, state.evaluations_without_best = 0.25, 1, 1
             state.skipped, state.skipped_in_a_row, state.seconds = 2, 2, 1e6
+            state.lr_scale, state.rollbacks = 0.5, 1
         super().save(metrics, best=best)
 
     def stop_reason(self, *, evaluated: bool) -> str | None:
@@ -85,8 +92,8 @@ class Watched(Trainer):
         return "enough" if self.state.step >= END else super().stop_reason(evaluated=evaluated)
 
 
-def new_state(config: ExperimentConfig, dataset: Dataset) -> TrainState:
-    """The state of a run before its first step, with all that a run can have."""
+def new_state(config: ExperimentConfig, dataset: Dataset) -> tuple[TrainState, Watching]:
+    """The state of a run before its first step, with all that a run can have, and what watches it."""
     for seed in (random.seed, np.random.seed):
         seed(0)
     state = runner.new_state(config, dataset, MACHINE)
@@ -94,7 +101,7 @@ def new_state(config: ExperimentConfig, dataset: Dataset) -> TrainState:
     state.generators["own"], state.monitors["draws"] = own, Draws(own)
     state.scheduler = LambdaLR(state.optimizer, lambda _: 1.0)
     state.scaler = torch.amp.GradScaler("cpu", init_scale=64.0, growth_interval=3)
-    return state
+    return state, attach(config, dataset, state, MACHINE)
 
 
 def everything(state: TrainState) -> dict[str, Any]:
@@ -102,6 +109,8 @@ def everything(state: TrainState) -> dict[str, Any]:
     assert state.scheduler is not None
     extra = copy.deepcopy(state.extra())
     extra["counters"]["seconds"] = extra["counters"]["seconds"] > 1e5  # More than the steps of the test take.
+    for measured in ("memory", "throughput"):  # The machine's, not the run's.
+        extra["monitors"]["anomalies"]["detectors"].pop(measured)
     return {
         "step": state.step, "loss_history": state.loss_history,
         "model_state_dict": state.model.state_dict(), "optimizer_state_dict": state.optimizer.state_dict(),
@@ -127,8 +136,8 @@ class Bench:
         self.config = build({**SETTINGS, "dataset.path": str(write_corpus(home / "corpus.txt", 3000)),
                              "monitoring.experiments_dir": str(home)})  # fmt: skip
         self.dataset = datasets.prepare(self.config.dataset, self.config.model.block_size)
-        state = new_state(self.config, self.dataset)
-        tracker = self._train(state)
+        state, watching = new_state(self.config, self.dataset)
+        tracker = self._train(state, watching)
         self.whole = everything(state)
         saved = tracker.checkpoints.load_checkpoint(str(tracker.run_dir / "checkpoints" / f"checkpoint_step_{CUT}.pt"))
         assert saved is not None
@@ -145,22 +154,25 @@ class Bench:
             UserError: it refuses.
         """
         check_settings(checkpoint, self.config, MAY_CHANGE)
-        state = new_state(self.config, self.dataset)
+        state, watching = new_state(self.config, self.dataset)
         anew = state.restore(checkpoint)
-        tracker = self._train(state, checkpoint)
+        tracker = self._train(state, watching, checkpoint)
         alerts = [event["message"] for event in journal.records(tracker.run_dir / "logs" / "events.jsonl")
                   if event["event"] == "alert" and event["kind"] == "resume"]  # fmt: skip
         return everything(state), [*anew, *alerts]
 
-    def _train(self, state: TrainState, checkpoint: dict[str, Any] | None = None) -> ExperimentTracker:
+    def _train(
+        self, state: TrainState, watching: Watching, checkpoint: dict[str, Any] | None = None
+    ) -> ExperimentTracker:
         kept = torch.get_rng_state()
         tracker = ExperimentTracker(self.config)
         if checkpoint:
             warn_of_another_machine(tracker, checkpoint, {}, MACHINE)
         torch.set_rng_state(kept)
-        with Progress(END) as progress:
+        with Progress(END) as progress, watching.watch(tracker, progress) as watch:
             learner = Learner(self.config, self.dataset, state, MACHINE, Speed(1.0, 1.0))
-            Watched(self.config, learner, tracker, progress).run(StopSignals())
+            gallery = Gallery(self.config, self.dataset, state, watch, None)
+            Watched(self.config, learner, watch, gallery).run(StopSignals())
         tracker.end_experiment()
         tracker.close()
         return tracker
@@ -217,6 +229,8 @@ CHANGES: dict[str, Callable[[dict[str, Any]], None]] = {
     "state.counters.skipped_in_a_row": put("state.counters.skipped_in_a_row", 0),
     "state.counters.skipped": put("state.counters.skipped", 0),
     "state.counters.seconds": put("state.counters.seconds", 0.0),
+    "state.counters.lr_scale": put("state.counters.lr_scale", 1.0),
+    "state.counters.rollbacks": put("state.counters.rollbacks", 0),
     "state.data": put("state.data", {}),
     "state.data.seed": put("state.data.seed", 1),
     "state.data.step": put("state.data.step", 0),
@@ -224,6 +238,9 @@ CHANGES: dict[str, Callable[[dict[str, Any]], None]] = {
     "state.scaler": put("state.scaler", {}),
     "state.monitors": put("state.monitors", {}),
     "state.monitors.draws": put("state.monitors.draws", {"sum": 0.0}),
+    "state.monitors.usage": put("state.monitors.usage.counts.tokens", 0),
+    "state.monitors.epochs": put("state.monitors.epochs", {}),
+    "state.monitors.anomalies": put("state.monitors.anomalies", NEW_ANOMALIES),
     "state.generators": put("state.generators.own", lambda _: torch.Generator().get_state()),
     "state.generators.own": put("state.generators.own", lambda _: torch.Generator().manual_seed(1).get_state()),
     "state.random": put("state.random.torch", lambda _: torch.Generator().get_state()),
@@ -259,9 +276,9 @@ def test_a_piece_that_is_gone_is_missed_by_name(bench: Bench, piece: str) -> Non
     for name in rooms:
         room = room[name]
     del room[leaf]
-    if piece == "state.monitors.draws":
+    if piece.startswith("state.monitors."):
         became, alerts = bench.go_on(checkpoint)
-        assert (alerts, same(became, bench.whole)) == (["draws"], False)
+        assert (alerts, same(became, bench.whole)) == ([leaf], False)
         return
     with pytest.raises(UserError) as refused:
         bench.go_on(checkpoint)
@@ -288,7 +305,7 @@ def test_a_piece_that_was_reset_is_noticed(bench: Bench, piece: str) -> None:
 
 def test_a_monitor_that_is_new_begins_anew(bench: Bench) -> None:
     """A run may be watched by one monitor more than before: it is told which one knows nothing of the past."""
-    state = new_state(bench.config, bench.dataset)
+    state, _ = new_state(bench.config, bench.dataset)
     state.monitors["second"] = Draws(torch.Generator())
     assert state.restore(bench.checkpoint()) == ["second"]
 
@@ -296,13 +313,13 @@ def test_a_monitor_that_is_new_begins_anew(bench: Bench) -> None:
 def test_a_checkpoint_of_another_model_is_refused_by_its_tensors(bench: Bench) -> None:
     """The line names tensors and both shapes, and how many more there are; nothing has changed by then."""
     wider = replace(bench.config, model=replace(bench.config.model, d_model=32))
-    state = new_state(wider, bench.dataset)
+    state, _ = new_state(wider, bench.dataset)
     before = copy.deepcopy(state.model.state_dict())
     with pytest.raises(UserError, match=r"model_state_dict of the checkpoint.* \(.*16.*\) instead of \(.*32.*more"):
         state.restore(bench.checkpoint())
     assert same(before, state.model.state_dict())
     two = replace(bench.config, training=replace(bench.config.training, weight_decay=0.0))
-    state = new_state(two, bench.dataset)
+    state, _ = new_state(two, bench.dataset)
     state.optimizer.param_groups[:] = state.optimizer.param_groups[:1]
     with pytest.raises(UserError, match="that of another optimizer"):
         state.restore(bench.checkpoint())

@@ -185,3 +185,30 @@ def kept_bytes(made: TrainState, inputs: Tensor) -> int:
         logits = made.model(inputs)
     assert logits.requires_grad
     return sum(kept.values())
+
+
+def test_a_step_that_is_skipped_changes_nothing() -> None:
+    """Asked with loss and norm of the gradient, the answer keeps the weights and the state of the optimizer."""
+    made, asked = state(), []
+    before = [parameter.detach().clone() for parameter in made.model.parameters()]
+
+    def would_skip(loss: float, norm: float) -> bool:
+        asked.append((loss, norm))
+        return True
+
+    result = optimizer_step(made, CPU, made.model, *windows(), would_skip=would_skip, measure_update=True)
+    assert (result.updated, result.update_ratio, asked) == (False, None, [(result.loss, result.norm)])
+    assert all(map(torch.equal, before, made.model.parameters()))
+    assert all(parameter.grad is None for parameter in made.model.parameters())
+    assert not made.optimizer.state
+
+
+def test_the_update_is_measured_against_the_parameters() -> None:
+    """Its ratio is the norm of all that was added over the norm of all that was there, and changes nothing."""
+    made, other = state(), state()
+    before = torch.cat([parameter.detach().flatten() for parameter in made.model.parameters()])
+    result = optimizer_step(made, CPU, made.model, *windows(), measure_update=True)
+    after = torch.cat([parameter.detach().flatten() for parameter in made.model.parameters()])
+    assert result.update_ratio == pytest.approx(float((after - before).norm() / before.norm()), rel=1e-5)
+    optimizer_step(other, CPU, other.model, *windows())
+    assert all(map(torch.equal, made.model.parameters(), other.model.parameters()))

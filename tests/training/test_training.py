@@ -71,7 +71,7 @@ def test_each_line_has_what_the_model_has(tiny: ExperimentConfig) -> None:
     """A wave model reports its ratio, QFE its coherence; evaluations ride on the line of their step."""
     line = lines(runner.start(longer(tiny, loss="QFE", optimizer="RGD")).run_dir)[-1]
     assert {"loss", "objective", "coherence_loss", "perplexity", "learning_rate", "wave_ratio", "grad/norm",
-            "tokens_per_sec", "epoch", "system/rss_mb", "val_loss", "best_val_loss"} <= line.keys()  # fmt: skip
+            "tokens_per_sec", "epoch", "data/tokens", "val_loss", "best_val_loss"} <= line.keys()  # fmt: skip
     assert line["objective"] == pytest.approx(line["loss"] + tiny.training.qfe_lambda * line["coherence_loss"])
     standard = lines(runner.start(replace(tiny, model=tiny.model.of_type("standard"))).run_dir)[-1]
     assert "wave_ratio" not in standard

@@ -1,0 +1,115 @@
+"""The gallery of a run: samples and plots of some of its steps."""
+
+from __future__ import annotations
+
+import torch
+
+from spectral_mlflow.config import ExperimentConfig
+from spectral_mlflow.data.dataset import Dataset
+from spectral_mlflow.errors import UserError
+from spectral_mlflow.models.generation import generate
+from spectral_mlflow.monitoring import sample_quality
+from spectral_mlflow.monitoring.histograms import write_histograms
+from spectral_mlflow.monitoring.model_graph import write_model_graph
+from spectral_mlflow.monitoring.monitor import Alert
+from spectral_mlflow.monitoring.music import files as music_files
+from spectral_mlflow.monitoring.sample_quality import SampleQuality
+from spectral_mlflow.monitoring.watch import Watch
+from spectral_mlflow.training.state import TrainState
+
+TEMPERATURE = 0.8
+
+
+class Gallery:
+    """Writes samples and draws plots of a state."""
+
+    def __init__(
+        self, config: ExperimentConfig, dataset: Dataset, state: TrainState, watch: Watch, quality: SampleQuality | None
+    ) -> None:
+        """Show nothing yet.
+
+        Args:
+            config: of the run.
+            dataset: what the model is trained on.
+            state: whose model is shown.
+            watch: told of the files.
+            quality: measures samples; None: they are not measured.
+        """
+        self._config = config
+        self._dataset = dataset
+        self._state = state
+        self._watch = watch
+        self._tracker = watch.tracker
+        self._quality = quality
+
+    def sample(self) -> dict[str, float]:
+        """Generate a text, keep it, and measure its quality. Without `sample_tokens` there is none."""
+        name = self._config.dataset.name
+        length = sample_quality.length(name, self._config.monitoring.sample_tokens)
+        if not length:
+            return {}
+        with self._watch.section("sample"):
+            text = self._generate(sample_quality.prompt(name), length)
+            self._tracker.log_sample(self._state.step, text)
+            if name == sample_quality.MUSIC:
+                self._save_music(text)
+            return self._measure(text)
+
+    def draw(self) -> None:
+        """Draw the plots of this step, and count the weights where that is asked for."""
+        state, tokenizer = self._state, self._dataset.tokenizer
+        with self._watch.section("plots"):
+            self._tracker.save_plots(
+                state.step, state.model, state.loss_history, token_text=lambda token: tokenizer.decode([token])
+            )
+            if self._config.monitoring.histograms:
+                self._write_histograms()
+
+    def draw_graph(self) -> None:
+        """Keep the graph of the model, once in a run."""
+        path = self._tracker.run_dir / "model_graph.pb"
+        if path.exists():
+            return
+        tokens = self._dataset.train[: self._config.model.block_size][None]
+        try:
+            write_model_graph(self._state.model, tokens.to(next(self._state.model.parameters()).device), path)
+        except (OSError, UserError) as failure:
+            self._warn("model_graph", f"the graph of the model is not kept: {failure}", "monitoring.model_graph=false")
+        else:
+            self._tracker.event("model_graph", step=self._state.step, path=path.name)
+
+    def _generate(self, prompt: str | None, length: int) -> str:
+        """The generator is its own, so that training draws the same numbers without."""
+        tokenizer, generator = self._dataset.tokenizer, torch.Generator().manual_seed(self._config.training.seed)
+        first = self._dataset.train[:1] if prompt is None else torch.tensor(tokenizer.encode(prompt))
+        tokens = generate(self._state.model, first, length, temperature=TEMPERATURE, generator=generator)
+        return tokenizer.decode(tokens.tolist())
+
+    def _measure(self, text: str) -> dict[str, float]:
+        if not self._quality:
+            return {}
+        try:
+            return self._quality.measure(text)
+        except Exception as failure:  # Nobody knows what a model may write.
+            message = f"the sample of step {self._state.step} is not measured: {type(failure).__name__}: {failure}"
+            self._warn("quality", message, "the sample itself is kept")
+            return {}
+
+    def _save_music(self, text: str) -> None:
+        try:
+            for path in music_files.save(text, self._tracker.run_dir / "samples", self._state.step):
+                self._tracker.add_artifact(path, "sample", self._state.step)
+        except OSError as failure:
+            self._warn("sample", f"the music of step {self._state.step} is not kept: {failure}", "free some space")
+
+    def _write_histograms(self) -> None:
+        step, folder = self._state.step, self._tracker.run_dir / "histograms"
+        try:
+            path = write_histograms(self._state.model, step, folder)
+        except OSError as failure:
+            self._warn("histogram", f"the histograms of step {step} are not kept: {failure}", "free some space")
+        else:
+            self._tracker.event("histogram", step=step, path=path.relative_to(self._tracker.run_dir).as_posix())
+
+    def _warn(self, kind: str, message: str, advice: str) -> None:
+        self._watch.alert(self._state.step, Alert(kind, "warning", message, advice=advice))

@@ -1,0 +1,48 @@
+"""What measures the samples of a dataset, and what they should be like."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from spectral_mlflow.config import DatasetConfig
+from spectral_mlflow.data import dataset
+from spectral_mlflow.monitoring import sample_quality
+
+
+@pytest.mark.parametrize("tokenizer", ["char", "bpe"])
+def test_text_is_measured_as_text(tmp_path: Path, tokenizer: str) -> None:
+    """Against pieces of the training text that are as long as a sample."""
+    path = tmp_path / "text.txt"
+    path.write_text("".join(f"the {n} small cats of {n * n} houses sleep. " for n in range(400)))
+    prepared = dataset.prepare(DatasetConfig(path=str(path), tokenizer=tokenizer, bpe_vocab_size=300), block_size=8)
+    quality = sample_quality.for_dataset(prepared, 100)
+    found = quality.measure(prepared.tokenizer.decode(prepared.train[400:500]))
+    assert found["quality_distance/overall"] < 3
+    assert set(quality.reference) == {name.removeprefix("quality/") for name in found if name.startswith("quality/")}
+    assert not any(name.startswith("music") for name in found)
+
+
+@pytest.mark.skipif(find_spec("music21") is None, reason="music21 is not installed")
+def test_tunes_are_measured_as_music_and_text() -> None:
+    """Held-out tunes are valid and near, by both."""
+    prepared = dataset.prepare(DatasetConfig(name="oneills"), block_size=8)
+    quality = sample_quality.for_dataset(prepared, 300)
+    found = quality.measure(prepared.tokenizer.decode(prepared.val[:3000]))
+    assert found["music/valid_tunes"] > 0.8
+    assert found["music/overall"] > 0.7
+    assert found["quality_distance/overall"] < 6
+    assert "music/repetition" in quality.reference
+    assert "repetition" in quality.reference
+
+
+def test_prompts_and_lengths() -> None:
+    """A sample of music begins where a tune does and is as long as nearly all tunes; that of a text is as asked for."""
+    assert sample_quality.prompt("oneills") == "X:1\n"
+    assert sample_quality.prompt("text") is None
+    assert sample_quality.length("oneills", 300) >= 600
+    assert [sample_quality.length(*asked) for asked in (("oneills", 0), ("oneills", 2000), ("text", 300))] == [
+        0,
+        2000,
+        300,
+    ]
