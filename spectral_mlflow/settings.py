@@ -27,6 +27,8 @@ SHORT_NAMES = {
     "batch_size": "training.batch_size",
     "dataset": "dataset.name",
     "device": "runtime.device",
+    "stores": "monitoring.stores",
+    "profile": "monitoring.profile",
 }
 
 # What the settings with a pattern allow, in words.
@@ -137,9 +139,11 @@ def differences(old: ExperimentConfig, new: ExperimentConfig) -> dict[str, tuple
 
 
 def _plain(name: str, text: str) -> Any:
-    """A text as pydantic takes it: lists by commas, 'none' for an optional setting."""
+    """A text as pydantic takes it: lists by commas, 'none' for an optional setting unless it is one of the choices."""
     if name == "monitoring.stores":
         return [part for part in text.split(",") if part and part != "none"]
+    if any(setting.name == name and text in setting.allowed.split("|") for setting in all_settings()):
+        return text
     return None if text.lower() in ("none", "null") else text
 
 

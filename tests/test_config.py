@@ -71,6 +71,14 @@ def test_every_spelling_means_the_same(spelling: str) -> None:
     assert build({spelling: "3"}).training.batch_size == 3
 
 
+@pytest.mark.parametrize("name", ["training.on_anomaly", "monitoring.log_checkpoints"])
+def test_none_is_a_choice_where_it_is_one(name: str) -> None:
+    """'none' leaves an optional setting open, but is itself where it is among the choices."""
+    section, leaf = name.split(".")
+    assert build({name: "none"}).to_dict()[section][leaf] == "none"
+    assert build({"dataset.path": "none"}).dataset.path is None
+
+
 @pytest.mark.parametrize("short", SHORT_NAMES)
 def test_short_names_lead_to_settings(short: str) -> None:
     """No short name points to nowhere."""

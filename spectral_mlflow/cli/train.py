@@ -48,6 +48,8 @@ def _add_train(commands: Commands) -> None:
     )  # fmt: skip
     train.add_argument("--dry-run", nargs="?", const="true", default="false", metavar="true|false",
                        help="ten steps in which everything is exercised")  # fmt: skip
+    train.add_argument("--profile", dest="monitoring.profile", nargs="?", const="true", default=argparse.SUPPRESS,
+                       metavar="true|false", help="keep a trace of some steps (monitoring.profile)")  # fmt: skip
     _document_settings(train)
 
 

@@ -2,36 +2,77 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+from spectral_mlflow.monitoring.monitor import Alert
+
+# Stores that need an extra; its name, that of the package and that of the store are one.
+EXTRAS = ("tensorboard", "wandb")
+
+
+def stores_lacking_a_package(stores: Iterable[str]) -> list[str]:
+    """Those of the stores whose package is not installed; nothing is imported."""
+    return [name for name in stores if name in EXTRAS and not _is_installed(name)]
+
+
+def _is_installed(package: str) -> bool:
+    found = importlib.util.find_spec(package)
+    return found is not None and found.origin is not None  # Any folder of that name counts as a package without code.
+
+
+def how_to_install(store: str) -> str:
+    """The command that brings the package of a store."""
+    return f"pip install 'spectral-mlflow[{store}]'"
 
 
 class CompanionProcess:
     """Mirrors a run directory into the stores while the run goes on, and after its end."""
 
-    def __init__(self, run_dir: Path, tracking_uri: str | None) -> None:
+    def __init__(self, run_dir: Path, tracking_uri: str | None, stores: Sequence[str] = ("mlflow",)) -> None:
         """Nothing is started yet.
 
         Args:
             run_dir: the run.
-            tracking_uri: where the run is sent; default: as the companion decides.
+            tracking_uri: where MLflow is; default: as the companion decides.
+            stores: names of those that the run goes to.
         """
         self.run_dir = run_dir
         self._tracking_uri = tracking_uri
+        self._lacking = stores_lacking_a_package(stores)
+        self._stores = [name for name in stores if name not in self._lacking]
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    def start(self) -> list[Alert]:
         """Start it, in a session of its own, so that Ctrl-C for the trainer does not reach it.
+
+        Returns:
+            An alert for each store that the run will not be in, because its package is not installed.
 
         Raises:
             OSError: there can be no further process, or no log of it.
         """
+        if self._stores:
+            self._start()
+        later = f"spectral sync {self.run_dir.name} then sends it the run"
+        return [
+            Alert(
+                kind="stores",
+                severity="warning",
+                message=f"nothing is sent to {name}: its package is not installed",
+                advice=f"{how_to_install(name)}; {later}",
+            )
+            for name in self._lacking
+        ]
+
+    def _start(self) -> None:
         command = [sys.executable, "-m", "spectral_mlflow.stores", str(self.run_dir), "--follow"]
         environment = {**os.environ}
         if self._tracking_uri:  # Not an argument: other users of the machine can read those.
@@ -43,8 +84,15 @@ class CompanionProcess:
 
     def state(self) -> dict[str, Any]:
         """What it says of the run in MLflow: run_id, closed, error; empty before it said anything."""
+        return self._state("mlflow")
+
+    def states(self) -> dict[str, dict[str, Any]]:
+        """The same of every store that it feeds, by name."""
+        return {name: self._state(name) for name in self._stores}
+
+    def _state(self, store: str) -> dict[str, Any]:
         try:
-            return dict(json.loads((self.run_dir / "stores" / "mlflow.json").read_text()))
+            return dict(json.loads((self.run_dir / "stores" / f"{store}.json").read_text()))
         except (OSError, ValueError):
             return {}
 
@@ -56,11 +104,11 @@ class CompanionProcess:
         Args:
             seconds: the most to wait.
             stop: whether to wait no longer, asked again and again.
-            tell: told again and again which share of all there is to send has arrived.
+            tell: told again and again which share of all there is to send has arrived in the slowest store.
             sleep: waits between looks.
 
         Returns:
-            Whether the stores are complete; if not, the companion goes on.
+            Whether the stores whose package is installed are complete; if not, the companion goes on.
         """
         deadline = time.monotonic() + seconds
         while (share := self._share()) < 1:
@@ -72,11 +120,13 @@ class CompanionProcess:
         return True
 
     def _share(self) -> float:
-        """How much of the journals has arrived; 1 once the run is closed there too."""
-        state = self.state()  # Of a resumed run it may still be that of the end before.
+        """How much of the journals has arrived in the slowest store; 1 once the run is closed everywhere."""
+        return min((self._share_of(state) for state in self.states().values()), default=0.0)
+
+    def _share_of(self, state: dict[str, Any]) -> float:
         written = [_size(self.run_dir / "logs" / name) for name in ("metrics.jsonl", "events.jsonl")]
         sent = [int(state.get(name, 0)) for name in ("metrics_offset", "events_offset")]
-        if state.get("closed") and sent[1] == written[1]:
+        if state.get("closed") and sent[1] == written[1]:  # Else it is that of the end before, of a resumed run.
             return 1.0
         return min(0.99, sum(sent) / max(1, sum(written)))
 

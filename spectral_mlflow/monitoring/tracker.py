@@ -31,6 +31,7 @@ from spectral_mlflow.monitoring.redaction import redacted
 from spectral_mlflow.monitoring.repeats import Repeats
 from spectral_mlflow.monitoring.run_events import RunEvents
 from spectral_mlflow.monitoring.run_lock import cannot_write, hold
+from spectral_mlflow.monitoring.run_results import RunResults
 from spectral_mlflow.monitoring.run_settings import RunSettings
 from spectral_mlflow.monitoring.samples import Samples
 from spectral_mlflow.monitoring.structured_log import StructuredLog
@@ -59,7 +60,7 @@ class ExperimentTracker:
 
         Args:
             config: all settings; ``monitoring`` decides what is written and how often.
-            profiler: of the loop, which is told the time that writing takes; default: one of its own.
+            profiler: of the loop, whose report is kept with the run; default: one of its own.
             run_dir: the directory of a run to continue; default: a new one.
             tracking_uri: where the companion sends the run; default: as the companion decides.
             tags: further tags of the run in the stores.
@@ -72,7 +73,6 @@ class ExperimentTracker:
         self.config = config
         self.profiler = profiler or CodeProfiler()
         self._settings = RunSettings(config, settings)
-        self._has_results = False
         self.resumed = run_dir is not None
         if run_dir is None:
             base = home() / config.monitoring.experiments_dir
@@ -109,6 +109,7 @@ class ExperimentTracker:
         )
         self.visualizations = VisualizationManager(str(run_dir / "visualizations"), monitoring.viz_interval)
         self.configs = ConfigTracker(str(run_dir))
+        self.results = RunResults(run_dir, self._events, self.configs, self.checkpoints)
         self._companion = CompanionProcess(run_dir, tracking_uri)
         told = journal.records(run_dir / "logs" / "events.jsonl")
         self.samples = Samples(run_dir, self._events, told)
@@ -216,8 +217,7 @@ class ExperimentTracker:
             metrics = {**metrics, "epoch": epoch}
         new, changed = self._repeats.sift(step, metrics)
         if new:
-            with self.profiler.section("logging"):
-                self.metrics.log_metrics(step, new)
+            self.metrics.log_metrics(step, new)
         if changed:
             self.alert(step, "warning", "resume", f"step {step} computed again differs in {', '.join(changed)}",
                        "was the number of threads, the version of torch or the machine another one?")  # fmt: skip
@@ -312,30 +312,9 @@ class ExperimentTracker:
     # The end
 
     def save_results(self, final_metrics: Mapping[str, float], **further: Any) -> None:
-        """Write results.json; a disk that refuses it is in the log, and the run ends as it would have."""
-        self._has_results = True
-        best = self.checkpoints.best_path()
-        try:
-            self.configs.save_results(
-                dict(final_metrics),
-                best_checkpoint=best,
-                generation_samples=self.samples.texts(),
-                plots=list(self._plots),
-                checkpoints={"best": best, "final": self.checkpoints.latest_path()},
-                **self._times(),
-                **further,
-            )
-        except OSError as failure:
-            self._events.lost(self.metrics.get_latest_step(), "results", f"results.json is not written: {failure}")
-        else:
-            self.add_artifact(self.run_dir / "results.json", "results")
-
-    def _times(self) -> dict[str, Any]:
-        """When the run began, when it ended, and the seconds between, in which it may have stood still."""
-        events = self.run_dir / "logs" / "events.jsonl"
-        started, ended = next((event["timestamp"] for event, _ in journal.read(events)), journal.now()), journal.now()
-        seconds = (journal.milliseconds(ended) - journal.milliseconds(started)) / 1000
-        return {"started": started, "ended": ended, "duration_seconds": seconds}
+        """Write results.json (`RunResults.save`)."""
+        step = self.metrics.get_latest_step()
+        self.results.save(step, final_metrics, self.samples.texts(), list(self._plots), **further)
 
     def end_experiment(
         self, status: str = "completed", error: str | BaseException | None = None, *, step: int | None = None
@@ -350,8 +329,10 @@ class ExperimentTracker:
         step = self.metrics.get_latest_step() if step is None else step
         self._finish_checkpoints(step)  # What is being written is told of before the end is.
         error = self._told_error(status, error)
-        if not self._has_results:
+        if not self.results.is_saved:
             self.save_results(self._newest_metrics(), status=status, error=error)
+        if self.profiler.rows() and not self.results.is_profiled:
+            self.results.keep_profile(step, self.profiler)
         fields = {"Step": str(step), **({"Reason": error} if error else {})}
         self.log.entry("INFO" if status == "completed" else "ERROR", "tracker", f"Training {status}", fields)
         self.metrics.close()  # Before the end is told: whoever reads it finds every line.

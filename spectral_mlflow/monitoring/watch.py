@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -11,7 +10,6 @@ from typing import Self
 
 import torch
 
-from spectral_mlflow.files import replace_file
 from spectral_mlflow.monitoring.data_usage import DataUsage
 from spectral_mlflow.monitoring.epoch_means import EpochMeans
 from spectral_mlflow.monitoring.monitor import Alert, Findings, Monitor, Monitors, StepRecord
@@ -61,13 +59,13 @@ class Watch:
             progress: of the run.
             monitors: shown each step, by the name of each.
             usage: as the attribute; default: one that counts what it is told.
-            profiler: as the attribute; default: one that does not wait for a GPU.
+            profiler: as the attribute; default: that of the tracker.
             epochs: as the attribute.
         """
         self.tracker = tracker
         self.progress = progress
         self.usage = usage or DataUsage()
-        self.profiler = profiler or CodeProfiler()
+        self.profiler = profiler or tracker.profiler
         self.epochs = epochs
         monitoring = tracker.config.monitoring
         self._monitors = Monitors(monitors or {}, self._monitor_failed)
@@ -167,7 +165,7 @@ class Watch:
             "Tracking": f"{share:.2%} of the steps",
         })  # fmt: skip
         self.entry("profiler", "Where the time went", self.profiler.fields())
-        self._keep_profile(step, share)
+        self.tracker.results.keep_profile(step, self.profiler, tracking_share=share)
         return {"tracking_share": share}
 
     def close(self) -> None:
@@ -243,21 +241,6 @@ class Watch:
             return
         for path in written:
             self.tracker.add_artifact(path, "profile", step)
-
-    def _keep_profile(self, step: int, share: float) -> None:
-        folder = self.tracker.run_dir / "artifacts"
-        report = {"tracking_share": share, **self.profiler.report()}
-        try:
-            for name, text in (
-                ("profile.json", json.dumps(report, indent=1)),
-                ("profile.md", self.profiler.markdown()),
-            ):
-                folder.mkdir(exist_ok=True)
-                replace_file(folder / name, text.encode())
-                self.tracker.add_artifact(folder / name, "profile", step)
-        except OSError as failure:
-            advice = "free some space, or see to the permissions"
-            self.alert(step, Alert("profiler", "warning", f"the profile is not kept: {failure}", advice=advice))
 
     def _monitor_failed(self, name: str, failure: Exception) -> None:
         message = f"monitor {name} failed, training goes on without it: {type(failure).__name__}: {failure}"

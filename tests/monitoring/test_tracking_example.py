@@ -91,7 +91,11 @@ def tracker() -> ExperimentTracker:
 def test_the_printed_trainer_writes_a_whole_run(tracker: ExperimentTracker) -> None:
     """Each epoch has its line and its checkpoint, and results.json has the newest metrics."""
     batches = [torch.ones(3, 2)] * 4
+    with tracker.profiler.section("everything"):
+        trainer(tracker)
     trainer(tracker).train(batches, batches, 3)
+    profile = json.loads((tracker.run_dir / "artifacts" / "profile.json").read_text())
+    assert [section["name"] for section in profile["sections"]] == ["everything"]
     lines = journal.records(tracker.run_dir / "logs" / "metrics.jsonl")
     assert [(line["step"], line["epoch"]) for line in lines] == [(4, 0), (8, 1), (12, 2)]
     results = json.loads((tracker.run_dir / "results.json").read_text())

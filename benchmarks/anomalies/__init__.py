@@ -1,0 +1,1 @@
+"""The fault bench of the anomaly detectors."""
