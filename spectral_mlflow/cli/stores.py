@@ -33,9 +33,9 @@ def add(commands: Commands) -> None:
 
 
 def _add_sync(commands: Commands) -> None:
-    command = add_command(commands, "sync", _sync, "send to MLflow what it does not have yet")
+    command = add_command(commands, "sync", _sync, "send to the stores what they do not have yet")
     command.add_argument("runs", nargs="*", metavar="RUN", help=RUN_HELP + " [all that are behind]")
-    command.add_argument("--tracking-uri", metavar="URI", help="store to send to [where the run was going]")
+    command.add_argument("--tracking-uri", metavar="URI", help="MLflow store to send to [where the run was going]")
 
 
 def _sync(known: argparse.Namespace, rest: list[str]) -> int:

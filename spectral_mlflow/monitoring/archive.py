@@ -228,8 +228,10 @@ def _unpack_checkpoints(run_dir: Path) -> None:
 
 
 def _note(run_dir: Path, archive: Path, tracking_uri: str | None) -> None:
+    told = journal.records(run_dir / "logs" / "events.jsonl")
+    others = [store for store in told[0].get("stores", ()) if store != "mlflow"] if told else []
     moved = {} if tracking_uri is None else {
-        "stores": ["mlflow"], "tracking_uri": without_password(tracking_uri), "mlflow_run_id": None,
+        "stores": ["mlflow", *others], "tracking_uri": without_password(tracking_uri), "mlflow_run_id": None,
     }  # fmt: skip
     events = Journal(run_dir / "logs" / "events.jsonl")
     events.append(

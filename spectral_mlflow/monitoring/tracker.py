@@ -110,7 +110,7 @@ class ExperimentTracker:
         self.visualizations = VisualizationManager(str(run_dir / "visualizations"), monitoring.viz_interval)
         self.configs = ConfigTracker(str(run_dir))
         self.results = RunResults(run_dir, self._events, self.configs, self.checkpoints)
-        self._companion = CompanionProcess(run_dir, tracking_uri)
+        self._companion = CompanionProcess(run_dir, tracking_uri, monitoring.stores)
         told = journal.records(run_dir / "logs" / "events.jsonl")
         self.samples = Samples(run_dir, self._events, told)
         self._plots = dict.fromkeys(event["path"] for event in told if event.get("kind") == "plot" and "path" in event)
@@ -365,7 +365,8 @@ class ExperimentTracker:
         if not self.config.monitoring.stores:
             return
         try:
-            self._companion.start()
+            for alert in self._companion.start():
+                self.alert(None, alert.severity, alert.kind, alert.message, alert.advice)
         except OSError as failure:
             self.alert(self.checkpoints_step(), "critical", "stores", f"no companion for the stores: {failure}",
                        f"spectral sync {self.experiment_id} sends them the run later")  # fmt: skip

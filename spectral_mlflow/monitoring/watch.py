@@ -77,6 +77,8 @@ class Watch:
         self._aside_seconds = 0.0
         self.system = SystemMetrics(tracker.run_dir, monitoring.system_interval, on_failure=self._system_failed)
         self.system.start()
+        for message in tracker.alerts:  # Told before there was anybody to tell.
+            progress.note(message, "warning")
         self._begun = self._left = time.perf_counter()
 
     def section(self, name: str) -> AbstractContextManager[None]:

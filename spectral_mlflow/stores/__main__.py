@@ -1,4 +1,7 @@
-"""``python -m spectral_mlflow.stores RUN_DIR [--follow] [--tracking-uri URI]``: the companion process."""
+"""``python -m spectral_mlflow.stores RUN_DIR [--follow] [--tracking-uri URI]``: the companion process.
+
+It feeds each store of the run in a thread of its own, so that none waits for another.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ import logging
 import os
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,8 +27,9 @@ from filelock import Timeout
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.stores.base import RunView
 from spectral_mlflow.stores.companion import Companion, Pace, companion_lock
+from spectral_mlflow.stores.destinations import opened
 from spectral_mlflow.stores.sweep import Sweep
-from spectral_mlflow.stores.sync import is_behind, store_of
+from spectral_mlflow.stores.sync import address_of, lacks
 
 # Somebody waits for a single pass.
 PATIENCE_ONCE = 10.0
@@ -35,10 +40,10 @@ _log = logging.getLogger(__name__)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Mirror one run directory into MLflow.
+    """Mirror one run directory into its stores.
 
     Returns:
-        0 when all is sent, or another companion does it while the run goes on; 1 when the store could
+        0 when all is sent, or another companion does it while the run goes on; 1 when a store could
         not be reached (``spectral sync`` helps later); 2 for a mistake of the user.
     """
     known = _parser().parse_args(arguments)
@@ -53,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     pace = Pace()
     parser = argparse.ArgumentParser(
-        prog="python -m spectral_mlflow.stores", description="Mirror a run directory into MLflow."
+        prog="python -m spectral_mlflow.stores", description="Mirror a run directory into its stores."
     )
     parser.add_argument("run_dir", metavar="RUN_DIR", type=Path)
     parser.add_argument("--follow", action="store_true", help="go on until the run has ended [one pass]")
@@ -86,41 +91,55 @@ def _mirror(known: argparse.Namespace, stop: threading.Event) -> int:
         raise UserError(f"{run.directory} is no directory; give the directory of a run")
     if known.follow:
         step_forward_without(run.goes_on)
-    uri = store_of(run, _given(known))
-    from spectral_mlflow.stores.mlflow import MlflowStore  # Two seconds, which no user's mistake needs to wait for.
-
     default = Pace().patience if known.follow else PATIENCE_ONCE
     pace = replace(
         Pace(), poll=known.poll, settle=known.settle, handover=known.handover,
         patience=default if known.patience is None else known.patience,
     )  # fmt: skip
-    sweep = Sweep(run.directory.parent, stop)
+    sweep, stores = Sweep(run.directory, stop), run.stores() or ("mlflow",)
     try:
-        turn = _turn(run, uri, pace.handover, stop) if known.follow else companion_lock(run.directory)
-        if turn is None:
-            return GAVE_UP if stop.is_set() else 0
-        with turn:
-            companion = Companion(run, MlflowStore(uri), pace=pace, stop=stop, on_open=sweep.start)
-            return _work(companion, follow=known.follow)
-    except Timeout:
-        raise UserError(f"another companion follows {run.directory} already; it will send everything") from None
-    except OSError as failure:
-        print(f"spectral_mlflow.stores: {failure}; try `spectral sync` later", file=sys.stderr)
-        return GAVE_UP
+        with ThreadPoolExecutor(len(stores)) as threads:
+            return max(threads.map(lambda store: _feed(store, run, known, pace, stop, sweep), stores))
     finally:
         sweep.wait()
 
 
+def _feed(store: str, run: RunView, known: argparse.Namespace, pace: Pace, stop: threading.Event, sweep: Sweep) -> int:
+    """Mirror the run into one store; what went wrong is told, and the other stores go on."""
+    try:
+        uri = address_of(run, store, _given(known))
+        with opened(store, uri) as destination:
+            held = companion_lock(run.directory, store=store)
+            turn = _turn(run, uri, pace.handover, stop, store) if known.follow else held
+            if turn is None:
+                return GAVE_UP if stop.is_set() else 0
+            with turn:
+                companion = Companion(run, destination, pace=pace, stop=stop, on_open=sweep.start)
+                return _work(companion, follow=known.follow)
+    except Timeout:
+        mistake = f"another companion follows {run.directory} already; it will send everything"
+    except UserError as failure:
+        mistake = str(failure)
+    except OSError as failure:
+        print(f"spectral_mlflow.stores: {failure}; try `spectral sync` later", file=sys.stderr)
+        return GAVE_UP
+    except Exception:  # A mistake of the store's own, which is no reason to leave the others hungry.
+        _log.exception("%s is not sent to %s", run.directory, store)
+        return GAVE_UP
+    print(f"spectral_mlflow.stores: {mistake}", file=sys.stderr)
+    return USER_ERROR
+
+
 def _turn(
-    run: RunView, uri: str, seconds: float, stop: threading.Event
+    run: RunView, uri: str, seconds: float, stop: threading.Event, store: str = "mlflow"
 ) -> contextlib.AbstractContextManager[object] | None:
     """The run, held once another companion or a `spectral sync` is done with it; None where nothing is left to do."""
     while not stop.is_set():
         try:
-            return companion_lock(run.directory, seconds).acquire()
+            return companion_lock(run.directory, seconds, store).acquire()
         except Timeout:
-            if not run.goes_on() and not is_behind(run.directory, uri):
-                _log.info("another companion has sent all of %s", run.directory)
+            if not run.goes_on() and not lacks(run, store, uri):
+                _log.info("another companion has sent all of %s to %s", run.directory, store)
                 return None
         except OSError as failure:  # A full disk, for example, which may have room again.
             if not run.goes_on():

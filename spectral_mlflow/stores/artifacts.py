@@ -56,7 +56,7 @@ class Artifacts:
         Raises:
             StoreError: the store does not answer.
         """
-        file = self._inside(path)
+        file = self._run.inside(path)
         if file is not None and (failure := self._try(file)):
             _log.warning("artifact %s is sent at the end of the run: %s", path, failure)
 
@@ -72,20 +72,11 @@ class Artifacts:
             raise StoreError(f"{failures[0]} ({len(failures)} files not sent)")
 
     def _all(self) -> list[Path]:
-        named = [self._inside(event["path"]) for event in self._run.events("artifact", "sample") if event.get("path")]
+        named = [
+            self._run.inside(event["path"]) for event in self._run.events("artifact", "sample") if event.get("path")
+        ]
         matched = [path for pattern in FINAL for path in sorted(self._run.directory.glob(pattern)) if path.is_file()]
         return list(dict.fromkeys([*(path for path in named if path), *matched]))
-
-    def _inside(self, path: str) -> Path | None:
-        """The file of a relative path; None when it is gone, or not in the run directory at all."""
-        file = self._run.directory / path
-        if not file.resolve().is_relative_to(self._run.directory.resolve()):
-            _log.warning("artifact %s is not in the run directory and left out", path)
-            return None
-        if not file.is_file():
-            _log.warning("artifact %s is gone and left out", path)
-            return None
-        return file
 
     def _try(self, file: Path) -> StoreError | None:
         """Upload a file; what its store has against it.

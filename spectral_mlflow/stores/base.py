@@ -193,10 +193,11 @@ class Store(Protocol):
             The state to go on from: what this store really has.
         """
 
-    def holds(self, state: StoreState) -> bool:
+    def holds(self, run: RunView, state: StoreState) -> bool:
         """Whether the run of this state is in this very store.
 
         Args:
+            run: the run that is mirrored.
             state: what the last companion left, possibly of another store or of one that was lost.
         """
 

@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from spectral_mlflow import journal
 from spectral_mlflow.errors import UserError
-from spectral_mlflow.stores.base import GONE, Outcome, RunView, Store, StoreError
+from spectral_mlflow.stores.base import GONE, Outcome, RunView, SharedStore, Store, StoreError
 from spectral_mlflow.stores.reader import batches, has_more, is_boundary
 from spectral_mlflow.stores.state import StoreState
 
@@ -45,11 +45,11 @@ class Pace:
     handover: float = 15.0
 
 
-def companion_lock(run_dir: Path, seconds: float = 0.0) -> FileLock:
-    """The lock that the one companion of a run and its MLflow store holds."""
+def companion_lock(run_dir: Path, seconds: float = 0.0, store: str = "mlflow") -> FileLock:
+    """The lock that the one companion of a run and one of its stores holds."""
     folder = run_dir / "stores"
     folder.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder / "mlflow.lock", timeout=seconds)
+    return FileLock(folder / f"{store}.lock", timeout=seconds)
 
 
 class Companion:
@@ -81,7 +81,7 @@ class Companion:
         self.store = store
         self.pace = pace or Pace()
         self.stop = stop or threading.Event()
-        self.state = StoreState.load(run.state_path)
+        self.state = StoreState.load(run.state_of(store.name))
         self._on_open = on_open or (lambda: None)
         self._on_sent = on_sent or (lambda _: None)
         self._clock = clock
@@ -168,7 +168,7 @@ class Companion:
         if self.run.start() is None:
             return
         if not self.is_behind():
-            if self._opened or self.store.holds(self.state):
+            if self._opened or self.store.holds(self.run, self.state):
                 self._save(error=None)
                 return
             self._save(**vars(StoreState()))  # That was another store, or this one before it was lost.
@@ -186,7 +186,8 @@ class Companion:
 
     def _open(self, *, alive: bool) -> None:
         opened = self.store.open(self.run, self.state)
-        if not alive and (self.run.is_cut(self.state) or self.run.is_cut(opened)):
+        cut = self.run.is_cut(self.state) or self.run.is_cut(opened)
+        if cut and not alive and isinstance(self.store, SharedStore):
             # What the next trainer computes again would be stored a second time.
             lines = self.store.pull_back()
             _log.info("%s: %d lines that the journal had lost are back", self.run.directory.name, lines)
@@ -207,7 +208,7 @@ class Companion:
     def _send_metrics(self) -> None:
         for batch in batches(self.run.metrics_path, self.state.metrics_offset):
             self.store.metrics(batch)
-            self._save(metrics_offset=batch[-1][1], error=None)
+            self._save(metrics_offset=batch[-1][1], size=self.store.size, error=None)
             self._on_sent(self.state.metrics_offset)
             if self.stop.is_set():
                 break
@@ -216,8 +217,8 @@ class Companion:
         """Whether there were any."""
         told, path, offset = False, self.run.events_path, self.state.events_offset
         for record, behind in journal.read(path, offset if is_boundary(path, offset) else 0):
-            self.store.event(record)
-            self._save(events_offset=behind, error=None)
+            self.store.event(record, behind)
+            self._save(events_offset=behind, size=self.store.size, error=None)
             told = True
             if self.stop.is_set():
                 break
@@ -225,15 +226,15 @@ class Companion:
 
     def _close(self, outcome: Outcome) -> None:
         self.store.close(outcome)
-        self._save(closed=True, error=None)
-        _log.info("%s closed as %s", self.run.directory.name, outcome.status)
+        self._save(closed=True, size=self.store.size, error=None)
+        _log.info("%s closed in %s as %s", self.run.directory.name, self.store.name, outcome.status)
 
     # After the end
 
     def _watch(self) -> bool:
         """Correct the status of an adopted run for a while. Returns whether the run goes on after all."""
-        gone_since = None
-        while self.store.confirm() and not self.stop.wait(self.pace.poll):
+        store, gone_since = self.store, None
+        while isinstance(store, SharedStore) and store.confirm() and not self.stop.wait(self.pace.poll):
             if self.journals_grew():
                 return True
             gone_since = None if self._is_alive() else gone_since or self._clock()
@@ -245,7 +246,7 @@ class Companion:
 
     def _note(self, failure: Exception) -> None:
         if self.state.error != str(failure):  # Once, not at every retry.
-            _log.warning("%s: %s; trying again", self.run.directory.name, failure)
+            _log.warning("%s in %s: %s; trying again", self.run.directory.name, self.store.name, failure)
         self._save(error=str(failure))
 
     def _save(self, **changes: object) -> None:
@@ -254,7 +255,7 @@ class Companion:
             return
         self.state = changed
         try:
-            changed.save(self.run.state_path)
+            changed.save(self.run.state_of(self.store.name))
         except OSError as failure:  # The store knows how far it is; whoever comes next asks it.
             if self._saved:
                 _log.warning("%s: how far its store is cannot be kept: %s", self.run.directory.name, failure)

@@ -8,6 +8,7 @@ from typing import Any
 from spectral_mlflow.journal import Record
 from spectral_mlflow.provenance import UNKNOWN
 from spectral_mlflow.stores.base import RunView
+from spectral_mlflow.stores.reader import encodable
 
 LONGEST_SAMPLE = 600
 
@@ -68,7 +69,7 @@ def _result(results: Record) -> Iterator[str]:
 def _sample(run: RunView) -> Iterator[str]:
     samples = run.events("sample")
     if samples:
-        text = str(samples[-1].get("text", ""))[:LONGEST_SAMPLE].replace("\r", "")
+        text = encodable(str(samples[-1].get("text", "")))[:LONGEST_SAMPLE].replace("\r", "")
         yield f"\nSample of step {samples[-1].get('step')}:\n"
         yield from (f"    {line}" for line in text.split("\n"))
 

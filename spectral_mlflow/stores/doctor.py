@@ -197,8 +197,10 @@ def _run(run_dir: Path, restoring: Restoring) -> Iterator[Finding]:
         run.events_path.open("rb").close()  # One that cannot be read is not an empty one.
     alive, name = run.is_alive(), shlex.quote(str(run_dir))
     if alive:
-        if error := StoreState.load(run.state_path).error:
-            yield Finding(run_dir.name, f"its store is behind: {error}", f"spectral sync {name}  # once it has ended")
+        for store in run.stores():
+            if error := StoreState.load(run.state_of(store)).error:
+                text = f"its store is behind: {error}"
+                yield Finding(run_dir.name, text, f"spectral sync {name}  # once it has ended")
         return
     if run.start() is None:
         yield _unstarted(run)

@@ -15,6 +15,7 @@ from spectral_mlflow.journal import Record
 from spectral_mlflow.provenance import UNKNOWN
 from spectral_mlflow.settings import flatten
 from spectral_mlflow.stores.base import RunView
+from spectral_mlflow.stores.reader import encodable
 
 LONGEST_NAME = 250
 LONGEST_TAG = 8000
@@ -131,6 +132,14 @@ def dataset(config: Record) -> dict[str, str] | None:
         "source": json.dumps({"url": source} if remote else {"uri": source}),
         "profile": json.dumps(sizes),
     }
+
+
+def alert_text(record: Record) -> str:
+    """An alert in one line: where, how grave, what, why and what to do, as far as the event says so."""
+    grave = f" ({record['severity']})" if record.get("severity") else ""
+    cause = f"likely cause: {record['cause']}" if record.get("cause") else None
+    said = (record.get("message"), cause, record.get("advice"))
+    return encodable(f"step {record.get('step')}{grave}: " + "; ".join(str(text) for text in said if text))
 
 
 def is_generated_name(name: str) -> bool:

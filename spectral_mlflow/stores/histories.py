@@ -13,7 +13,8 @@ from spectral_mlflow import journal
 from spectral_mlflow.journal import Journal, Record
 from spectral_mlflow.stores.client import allowing
 from spectral_mlflow.stores.facts import valid_name
-from spectral_mlflow.stores.points import MARK, NOT_METRICS, mark_name, unmarked
+from spectral_mlflow.stores.points import MARK, mark_name, unmarked
+from spectral_mlflow.stores.reader import NOT_METRICS
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 HISTORY_SECONDS = 30  # More than a small call needs: a page has 25,000 points.

@@ -49,6 +49,9 @@ _log = logging.getLogger(__name__)
 class MlflowStore:
     """Mirrors one run into MLflow (see `spectral_mlflow.stores.base.Store`)."""
 
+    name = "mlflow"
+    size = 0
+
     _client: MlflowClient
     _run: RunView
     _start: Record
@@ -92,7 +95,7 @@ class MlflowStore:
             events_offset=here.events_offset if ours else 0,
         )
 
-    def holds(self, state: StoreState) -> bool:
+    def holds(self, _run: RunView, state: StoreState) -> bool:
         """Ask for the run; an address alone does not tell an empty database in the place of a lost one."""
         if state.run_id is None or state.tracking_uri != without_password(self._uri):
             return False
@@ -217,7 +220,7 @@ class MlflowStore:
         while True:
             yield self._limit
 
-    def event(self, record: Record) -> None:
+    def event(self, record: Record, _offset: int = 0, /) -> None:
         """Send the file, the tag or the status that an event means."""
         with clients.store_errors():
             match record.get("event"):
@@ -282,8 +285,7 @@ class MlflowStore:
 
 
 def _alert_tag(record: Record) -> dict[str, str]:
-    text = f"step {record.get('step')}: {record.get('message')}; {record.get('advice')}"
-    return {facts.valid_name(f"spectral.alert.{record.get('kind')}"): text[:LONGEST_REASON]}
+    return {facts.valid_name(f"spectral.alert.{record.get('kind')}"): facts.alert_text(record)[:LONGEST_REASON]}
 
 
 def _chunks(pairs: Iterable[tuple[str, str]]) -> Iterable[tuple[tuple[str, str], ...]]:

@@ -6,16 +6,14 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from mlflow.entities import Metric
 
 from spectral_mlflow import journal
 from spectral_mlflow.journal import Record
 from spectral_mlflow.stores.facts import LONGEST_TAG, valid_name
-from spectral_mlflow.stores.reader import Batch
+from spectral_mlflow.stores.reader import Batch, is_line, numbers
 
-NOT_METRICS = ("step", "timestamp")
 MARK = "spectral.nonfinite."
 
 _MARK = re.compile(r"(-?inf) at step (\d+) \(([^)]+)\)")
@@ -60,12 +58,12 @@ def calls(batch: Batch, limits: Iterator[int]) -> Iterator[Call]:
 
 def points(record: Record) -> list[Metric]:
     """One point for each number of the line that is not infinite, at the journal's time and step."""
-    if not isinstance(record.get("step"), int) or "timestamp" not in record:
+    if not is_line(record):
         return []
     time = journal.milliseconds(record["timestamp"])
     return [
         Metric(valid_name(name), float(value), time, record["step"])
-        for name, value in _numbers(record)
+        for name, value in numbers(record)
         if not math.isinf(value)
     ]
 
@@ -74,7 +72,7 @@ def marks(record: Record) -> dict[str, str]:
     """A tag for each infinite value of the line, which says where it is; `joined` has those of several lines."""
     return {
         mark_name(name): f"{float(value)} at step {record.get('step')} ({record.get('timestamp')})"
-        for name, value in _numbers(record)
+        for name, value in numbers(record)
         if math.isinf(value)
     }
 
@@ -98,11 +96,3 @@ def unmarked(tags: Mapping[str, str]) -> Iterator[tuple[int, str, str, float]]:
         if tag.startswith(MARK):
             for match in _MARK.finditer(text):
                 yield int(match[2]), match[3], tag.removeprefix(MARK), float(match[1])
-
-
-def _numbers(record: Mapping[str, Any]) -> list[tuple[str, float]]:
-    return [
-        (name, value)
-        for name, value in record.items()
-        if name not in NOT_METRICS and isinstance(value, (int, float)) and not isinstance(value, bool)
-    ]

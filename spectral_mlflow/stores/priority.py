@@ -11,6 +11,9 @@ from pathlib import Path
 NICEST, USUAL = 19, 0
 AUTOGROUP = Path("/proc/self/autogroup")
 LOOK_SECONDS = 1.0
+TRIES, PAUSE_SECONDS = 5, 0.15  # The system takes ten changes a second, whoever makes them.
+
+_taken_along: list[Path] = []
 
 
 def step_back() -> None:
@@ -31,10 +34,37 @@ def _be(nice: int) -> bool:
     """Give the session of this process a nice value; whether that could be done."""
     if os.getsid(0) != os.getpid():  # Never the session of somebody's terminal.
         return False
-    with suppress(OSError):  # A system without such groups.
-        AUTOGROUP.write_text(str(nice))
-        return True
+    done = _write(AUTOGROUP, nice)
+    for group in _taken_along:
+        _write(group, nice)
+    return done
+
+
+def _write(group: Path, nice: int) -> bool:
+    pause = threading.Event()
+    for _ in range(TRIES):
+        try:
+            group.write_text(str(nice))
+        except BlockingIOError:
+            pause.wait(PAUSE_SECONDS)
+        except OSError:  # A system without such groups, or a process that is gone.
+            return False
+        else:
+            return True
     return False
+
+
+def take_along_children() -> None:
+    """Have the sessions that processes of ours lead be as nice as our own, now and whenever that changes."""
+    if os.getsid(0) != os.getpid() or not AUTOGROUP.exists():
+        return
+    import psutil  # Before the first step back nothing is loaded that can wait.
+
+    nice = int(AUTOGROUP.read_text().split()[-1])
+    groups = [Path(f"/proc/{child.pid}/autogroup") for child in psutil.Process().children()]
+    _taken_along[:] = groups
+    for group in groups:
+        _write(group, nice)
 
 
 def step_forward_without(has_trainer: Callable[[], bool]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -11,6 +12,9 @@ from spectral_mlflow.journal import Record
 
 Batch = Sequence[tuple[Record, int]]
 
+NOT_METRICS = ("step", "timestamp")
+# What a file that an event names may raise when it is not what it should be.
+DAMAGED = (OSError, ValueError, LookupError, TypeError, struct.error)
 LINES = 500
 TAIL = 1 << 20
 
@@ -58,3 +62,22 @@ def last_record(path: Path) -> Record | None:
         except ValueError:
             continue
     return None
+
+
+def is_line(record: Record) -> bool:
+    """Whether a record says when and at which step something was measured."""
+    return isinstance(record.get("step"), int) and "timestamp" in record
+
+
+def numbers(record: Record) -> list[tuple[str, float]]:
+    """Name and value of each metric of a line."""
+    return [
+        (name, value)
+        for name, value in record.items()
+        if name not in NOT_METRICS and isinstance(value, (int, float)) and not isinstance(value, bool)
+    ]
+
+
+def encodable(text: str) -> str:
+    """The text with a question mark for each half of a character, as a model may generate it; no store takes those."""
+    return text.encode(errors="replace").decode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,9 @@ def undisturbed(run_dir: Path) -> Iterator[None]:
         UserError: one is at work.
     """
     try:
-        with companion_lock(run_dir):
+        with ExitStack() as locks:
+            for store in {"mlflow", *RunView(run_dir).stores()}:
+                locks.enter_context(companion_lock(run_dir, store=store))
             yield
     except Timeout:
         raise UserError(f"run {run_dir.name} is being sent to its store; try again when that is done") from None

@@ -22,6 +22,7 @@ class StoreState:
         events_offset: bytes of events.jsonl that the store has.
         closed: whether the store has all of a run that has ended.
         error: why the last attempt failed; None when it did not.
+        size: bytes of the store's own file that hold all this; 0 for a store without one.
     """
 
     run_id: str | None = None
@@ -31,6 +32,7 @@ class StoreState:
     events_offset: int = 0
     closed: bool = False
     error: str | None = None
+    size: int = 0
 
     @classmethod
     def load(cls, path: Path) -> StoreState:
@@ -39,7 +41,7 @@ class StoreState:
         Losing the state loses nothing: the store itself is asked how far it is.
         """
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = {"size": 0, **json.loads(path.read_text(encoding="utf-8"))}  # Older ones have none.
             return cls(**{field.name: values[field.name] for field in dataclasses.fields(cls)})
         except (OSError, ValueError, KeyError, TypeError):
             return cls()

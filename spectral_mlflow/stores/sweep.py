@@ -36,22 +36,24 @@ class Sweep:
     A run that another companion holds is left to it.
     """
 
-    def __init__(self, experiments: Path, stop: threading.Event) -> None:
+    def __init__(self, followed: Path, stop: threading.Event) -> None:
         """Nothing is read or sent yet.
 
         Args:
-            experiments: the folder of run directories.
+            followed: the run directory that is left out; those beside it are swept.
             stop: set by a signal.
         """
-        self._experiments = experiments
+        self._followed = followed
         self._stop = stop
         self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
 
     def start(self) -> None:
-        """Begin, unless it has begun already."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._sweep)
-            self._thread.start()
+        """Begin, unless it has begun already; each store of the run that is followed may ask for it."""
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._sweep)
+                self._thread.start()
 
     def wait(self) -> None:
         """Return when it is done; at once where it has not begun."""
@@ -60,7 +62,8 @@ class Sweep:
 
     def _sweep(self) -> None:
         try:
-            for result in syncing(abandoned(self._experiments), stop=self._stop):
+            others = [path for path in abandoned(self._followed.parent) if path.name != self._followed.name]
+            for result in syncing(others, stop=self._stop):
                 _log.info("left behind: %s", result)
         except OSError as failure:
-            _log.warning("%s cannot be swept: %s", self._experiments, failure)
+            _log.warning("%s cannot be swept: %s", self._followed.parent, failure)

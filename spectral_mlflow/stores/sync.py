@@ -1,4 +1,4 @@
-"""Catching up: every run that its store does not have in full."""
+"""Catching up: every run that one of its stores does not have in full."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from filelock import Timeout
 
 from spectral_mlflow.config import without_password
 from spectral_mlflow.errors import UserError
-from spectral_mlflow.journal import Record
 from spectral_mlflow.stores.base import RunView
 from spectral_mlflow.stores.companion import Companion, Pace, companion_lock
+from spectral_mlflow.stores.destinations import opened
 from spectral_mlflow.stores.reader import has_more
 from spectral_mlflow.stores.state import StoreState
 from spectral_mlflow.tracking_uri import absolute, resolve, sqlite_path
 
 PATIENCE = 10.0
-NO_STORE = "not sent: it was made without an MLflow store; name one with --tracking-uri"
+MLFLOW = "mlflow"
+NO_STORE = "not sent: it was made without a store; name one of MLflow with --tracking-uri"
 
 
 @dataclass(frozen=True)
@@ -41,26 +42,38 @@ class SyncResult:
 
 
 def is_behind(run_dir: Path, tracking_uri: str | None = None) -> bool:
-    """Whether a run is not in its store in full, as far as can be told without asking the store.
+    """Whether a run is not in its stores in full, as far as can be told without asking them.
 
     A sqlite file that is gone counts as well: whatever it held is lost.
 
     Args:
         run_dir: the run.
-        tracking_uri: the store that is meant; default: the one that the run is going to, if any.
+        tracking_uri: the MLflow store that is meant; default: the one that the run is going to, if any.
     """
     run = RunView(run_dir)
     try:
-        return _is_behind(run, tracking_uri)
+        return run.start() is not None and any(lacks(run, store, tracking_uri) for store in _stores(run, tracking_uri))
     except OSError:  # Nobody can tell; sending it says why.
         return True
 
 
-def _is_behind(run: RunView, tracking_uri: str | None) -> bool:
-    start, state = run.start(), StoreState.load(run.state_path)
-    if start is None or (tracking_uri is None and not _has_store(start)):
-        return False
-    if tracking_uri is not None and state.tracking_uri != without_password(absolute(tracking_uri)):
+def _stores(run: RunView, tracking_uri: str | None) -> tuple[str, ...]:
+    """Those that a run goes to; MLflow too where an address of it is given."""
+    stores = run.stores()
+    return stores if tracking_uri is None or MLFLOW in stores else (MLFLOW, *stores)
+
+
+def lacks(run: RunView, store: str, tracking_uri: str | None = None) -> bool:
+    """Whether one store does not have a run in full, as far as can be told without asking it.
+
+    Args:
+        run: the run, which has begun.
+        store: its name.
+        tracking_uri: the MLflow store that is meant; default: the one that the run went to.
+    """
+    state = StoreState.load(run.state_of(store))
+    meant = without_password(absolute(tracking_uri)) if tracking_uri and store == MLFLOW else state.tracking_uri
+    if state.tracking_uri != meant:
         return True
     behind = has_more(run.metrics_path, state.metrics_offset) or has_more(run.events_path, state.events_offset)
     return behind or not state.closed or _is_gone(state.tracking_uri)
@@ -92,7 +105,7 @@ def syncing(
 
     Args:
         run_dirs: the runs.
-        tracking_uri: the store; default: for each run the one that it went to last.
+        tracking_uri: the MLflow store; default: for each run the one that it went to last.
         patience: seconds to call a store that does not answer, in which the calls themselves take their
             time: see `spectral_mlflow.stores.client`. One that did not answer for one run is asked once
             for each of the others.
@@ -113,24 +126,48 @@ def _sync_one(
     run: RunView, asked_for: str | None, patience: float, silent: set[str], watch: Watch, stop: threading.Event
 ) -> SyncResult:
     try:
-        start = run.start()
-        if start is None:
+        if run.start() is None:
             return SyncResult(run.directory, complete=True, message="has nothing to send yet")
-        if asked_for is None and not _has_store(start):
-            return SyncResult(run.directory, complete=False, message=NO_STORE)
-        uri = store_of(run, asked_for)
-        result = _send(run, uri, 0.0 if uri in silent else patience, watch, stop)
+        stores = _stores(run, asked_for)
+    except OSError as failure:
+        return SyncResult(run.directory, complete=False, message=f"not sent: {failure}")
+    if not stores:
+        return SyncResult(run.directory, complete=False, message=NO_STORE)
+    results = [_sync_with(store, run, asked_for, patience, silent, watch, stop) for store in stores]
+    told = [
+        f"{store}: {one.message}" if len(stores) > 1 else one.message
+        for store, one in zip(stores, results, strict=True)
+    ]
+    return SyncResult(run.directory, complete=all(one.complete for one in results), message="; ".join(told))
+
+
+def _sync_with(
+    store: str, run: RunView, asked_for: str | None, patience: float, silent: set[str], watch: Watch,
+    stop: threading.Event,
+) -> SyncResult:  # fmt: skip
+    try:
+        address = address_of(run, store, asked_for)
+        result = _send(run, store, address, 0.0 if address in silent else patience, watch, stop)
     except UserError as mistake:
         return SyncResult(run.directory, complete=False, message=str(mistake))
     except OSError as failure:
         return SyncResult(run.directory, complete=False, message=f"not sent: {failure}")
     if not result.complete:
-        silent.add(uri)
+        silent.add(address)
     return result
 
 
+def address_of(run: RunView, store: str, asked_for: str | None = None) -> str:
+    """Where a store of a run is: `store_of` says it of MLflow, and the others are found by their names.
+
+    Raises:
+        UserError: as `store_of`.
+    """
+    return store_of(run, asked_for) if store == MLFLOW else store
+
+
 def store_of(run: RunView, asked_for: str | None = None) -> str:
-    """Address of the store that a run goes to: where it went last, at first where it was meant to go.
+    """Address of the MLflow store that a run goes to: where it went last, at first where it was meant to go.
 
     Args:
         run: the run directory.
@@ -143,19 +180,13 @@ def store_of(run: RunView, asked_for: str | None = None) -> str:
     return resolve(went or (run.start() or {}).get("tracking_uri"), asked_for)
 
 
-def _has_store(start: Record) -> bool:
-    return "mlflow" in start.get("stores", ["mlflow"])
-
-
-def _send(run: RunView, uri: str, patience: float, watch: Watch, stop: threading.Event) -> SyncResult:
-    from spectral_mlflow.stores.mlflow import MlflowStore  # Two seconds, which `--help` does not need.
-
+def _send(run: RunView, store: str, address: str, patience: float, watch: Watch, stop: threading.Event) -> SyncResult:
     try:
-        with companion_lock(run.directory):
-            before = StoreState.load(run.state_path)
+        with opened(store, address) as destination, companion_lock(run.directory, store=store):
+            before = StoreState.load(run.state_of(store))
             size = run.metrics_path.stat().st_size if run.metrics_path.exists() else 0
             state = Companion(
-                run, MlflowStore(uri), pace=Pace(patience=patience), stop=stop,
+                run, destination, pace=Pace(patience=patience), stop=stop,
                 on_sent=lambda sent: watch(run.directory, sent, size),
             ).catch_up()  # fmt: skip
     except Timeout:
@@ -165,4 +196,5 @@ def _send(run: RunView, uri: str, patience: float, watch: Watch, stop: threading
     if state.closed and state == replace(before, error=None):
         return SyncResult(run.directory, complete=True, message="is in the store already")
     ended = "sent" if state.closed else "sent so far; the run goes on"
-    return SyncResult(run.directory, complete=True, message=f"{ended} (MLflow run {state.run_id})")
+    where = f" (MLflow run {state.run_id})" if store == MLFLOW else ""
+    return SyncResult(run.directory, complete=True, message=ended + where)

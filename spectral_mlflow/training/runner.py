@@ -17,7 +17,7 @@ from spectral_mlflow.models import gpt
 from spectral_mlflow.monitoring.configs import ConfigTracker
 from spectral_mlflow.monitoring.directories import check_writable
 from spectral_mlflow.monitoring.monitor import Alert
-from spectral_mlflow.monitoring.progress import Draining, Progress
+from spectral_mlflow.monitoring.progress import Progress
 from spectral_mlflow.monitoring.run_lock import cannot_write
 from spectral_mlflow.monitoring.runs import is_finished
 from spectral_mlflow.monitoring.tracker import ExperimentTracker
@@ -34,6 +34,7 @@ from spectral_mlflow.training.continuation import (
     warn_of_another_machine,
 )
 from spectral_mlflow.training.devices import Machine
+from spectral_mlflow.training.ending import drain
 from spectral_mlflow.training.fit import check_settings
 from spectral_mlflow.training.gallery import Gallery
 from spectral_mlflow.training.learner import Learner
@@ -43,8 +44,6 @@ from spectral_mlflow.training.signals import StopSignals
 from spectral_mlflow.training.speed import Speed, matmul_rate
 from spectral_mlflow.training.state import TrainState
 from spectral_mlflow.training.watching import Watching, attach
-
-DRAIN_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -184,14 +183,14 @@ def _train(
             trainer = Trainer(config, learner, watch, gallery)
             outcome = trainer.run(signals, ended_before=ended_before)
             results = trainer.results() | watch.finish(state.step, trainer.summary())
-        tracker.save_results(results, status=outcome.status)
+        tracker.save_results(results, status=outcome.status, error=outcome.reason)
         export_at_end(tracker, state.step)
     except BaseException as failure:
         _end_early(tracker, state.step, failure, signals)
         raise
     signals.patient = True
     tracker.end_experiment(outcome.status, outcome.reason, step=state.step)
-    complete = _drain(tracker, signals)
+    complete = drain(tracker, signals)
     tracker.close()
     sample, store = (tracker.samples.texts() or [""])[-1], tracker.store_state()
     return Finished(tracker.run_dir, outcome, results, sample, store, complete, tracker.alerts)
@@ -222,13 +221,6 @@ def _end_early(tracker: ExperimentTracker, step: int, failure: BaseException, si
         with Progress(step) as progress:
             progress.note(f"stopped at once; continue with: spectral resume {tracker.experiment_id}")
     tracker.close()
-
-
-def _drain(tracker: ExperimentTracker, signals: StopSignals) -> bool:
-    """Wait for the stores, within bounds; any further signal ends the waiting. Returns whether they are complete."""
-    before = signals.count
-    with Draining(DRAIN_SECONDS) as progress:
-        return tracker.wait_for_stores(DRAIN_SECONDS, stop=lambda: signals.count > before, tell=progress.tell)
 
 
 def _tell(config: ExperimentConfig, machine: Machine, state: TrainState, watch: Watch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 from mlflow import MlflowClient
+from PIL import Image
 
 from spectral_mlflow import journal
 from spectral_mlflow.journal import Journal
@@ -185,6 +187,62 @@ def fast() -> Pace:
         settle=0.5,
         handover=0.1,
     )
+
+
+QUICK = ("--poll", "0.05", "--settle", "1", "--patience", "1", "--handover", "0.2")
+
+
+@pytest.fixture
+def companion() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts `python -m spectral_mlflow.stores`; what is left of it ends with the test."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def start(directory: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "spectral_mlflow.stores", str(directory), *QUICK, *arguments]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment})
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+        assert process.stderr is not None
+        process.stderr.close()
+
+
+@pytest.fixture
+def full_run(new_run: Callable[..., Written]) -> Callable[..., Written]:
+    """Makes runs with something of all that a store can be told; lines of steps that are not of a plain run too."""
+
+    def make(*stores: str, **start: Any) -> Written:
+        run = new_run(stores=list(stores), **start)
+        run.file("samples/sample_step_10.txt")
+        run.event("sample", step=10, path="samples/sample_step_10.txt", text="<b>ROMEO</b>\n\ud800 and")
+        plot = run.directory / "visualizations" / "loss_step_20.png"
+        plot.parent.mkdir()
+        Image.new("RGB", (30, 20)).save(plot)
+        run.event("artifact", path="visualizations/loss_step_20.png", kind="plot", step=20)
+        run.event("alert", step=5, severity="critical", kind="loss_spike", message="up", cause="lr", advice="lower it")
+        histograms = {"weight": {"edges": [0.0, 1.0, 2.0], "counts": [3.0, 4.0], "invalid": 0}}
+        run.file("histograms/histograms_step_5.json", json.dumps({"step": 5, "parameters": histograms}))
+        run.event("histogram", step=5, path="histograms/histograms_step_5.json")
+        run.file("results.json", json.dumps({"final_metrics": {"val_loss": 1.5}}))
+        return run
+
+    return make
+
+
+@pytest.fixture
+def odd_lines() -> list[dict[str, Any]]:
+    """Lines as a run leaves them that went wrong, or was resumed and measured more at steps that are past."""
+    return [
+        {"step": 301, "loss": math.nan, "grad/norm": math.inf},
+        {"step": 302, "loss": -math.inf},
+        {"step": 7, "val_loss": 0.5},
+        {"step": 7, "quality/entropy": 1e-12},
+        {"step": 303, "loss": 1e300},
+    ]
 
 
 TRAINER = """

@@ -6,10 +6,9 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,27 +22,7 @@ from spectral_mlflow.stores.companion import Companion, Pace, companion_lock
 from spectral_mlflow.stores.mlflow import MlflowStore
 
 Start = Callable[..., "subprocess.Popen[str]"]
-QUICK = ("--poll", "0.05", "--settle", "1", "--patience", "1", "--handover", "0.2")
-DEADLINE = 60.0
-
-
-@pytest.fixture
-def companion() -> Iterator[Start]:
-    """Starts `python -m spectral_mlflow.stores`; what is left of it ends with the test."""
-    processes: list[subprocess.Popen[str]] = []
-
-    def start(directory: Path, *arguments: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "spectral_mlflow.stores", str(directory), *QUICK, *arguments]
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        processes.append(process)
-        return process
-
-    yield start
-    for process in processes:
-        process.kill()
-        process.wait()
-        assert process.stderr is not None
-        process.stderr.close()
+DEADLINE = 240.0
 
 
 def _wait_for(true: Callable[[], bool]) -> None:

@@ -183,7 +183,7 @@ def test_unusable_directory_stops_nobody_else(new_run: Callable[..., Any], store
     bad.file("stores", "a file where a folder should be")
     results = sync.sync([bad.directory], patience=0.2)
     assert [result.complete for result in results] == [False]
-    sweep = Sweep(good.directory.parent, threading.Event())
+    sweep = Sweep(good.directory.parent / "followed", threading.Event())
     sweep.start()
     sweep.wait()
     assert _status(store, good) == "KILLED"

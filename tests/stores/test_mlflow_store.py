@@ -336,7 +336,7 @@ def test_alert_is_a_tag(new_run: Callable[..., Any], store: str, fast: Pace) -> 
     run = new_run()
     run.event("alert", step=5, severity="warning", kind="spike", message="loss doubled", advice="lower the rate")
     _feed(run, store, fast)
-    assert _stored(store, run).data.tags["spectral.alert.spike"] == "step 5: loss doubled; lower the rate"
+    assert _stored(store, run).data.tags["spectral.alert.spike"] == "step 5 (warning): loss doubled; lower the rate"
 
 
 def test_two_runs_of_one_name_stay_two(new_run: Callable[..., Any], store: str, fast: Pace, tmp_path: Path) -> None:

@@ -57,6 +57,33 @@ def test_companion_steps_back_before_its_imports(tmp_path: Path) -> None:
     assert said.returncode == 2
 
 
+TAKE_ALONG = """
+import subprocess, sys
+from pathlib import Path
+from spectral_mlflow.stores import priority
+priority.step_back()
+child = subprocess.Popen(["cat"], stdin=subprocess.PIPE, start_new_session=True)
+group = Path(f"/proc/{child.pid}/autogroup")
+priority.take_along_children()
+print(group.read_text().split()[-1], end=" ")
+priority.step_forward_without(lambda: False)
+while not group.read_text().split()[-1] == "0":
+    pass
+print("0")
+child.communicate()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="the system has no groups by session")
+def test_session_of_a_helper_is_as_nice() -> None:
+    """A process of the companion that leads a session of its own steps back and forward with it."""
+    said = subprocess.run(
+        [sys.executable, "-c", TAKE_ALONG], capture_output=True, text=True, check=True, start_new_session=True,
+        timeout=120,
+    )  # fmt: skip
+    assert said.stdout.split() == ["19", "0"]
+
+
 FOLLOW = """
 import sys
 from pathlib import Path

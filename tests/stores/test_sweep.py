@@ -55,7 +55,7 @@ def test_sweep_that_is_stopped(new_run: Callable[..., Any]) -> None:
     dead = new_run("dead")
     stop = threading.Event()
     stop.set()
-    sweep = Sweep(dead.directory.parent, stop)
+    sweep = Sweep(dead.directory.parent / "followed", stop)
     sweep.wait()
     sweep.start()
     sweep.wait()
