@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.files import sync_directory
@@ -136,8 +136,11 @@ class LineFile:
 
     A line, once `write` has returned, is with the operating system: it survives ``kill -9``.
     `sync` makes it survive a power cut too. When the disk refuses, the line is tried again, then
-    kept in memory and written, in order, before the next one that succeeds.
+    kept in memory and written, in order, before the next one that succeeds. Files beside each other
+    that are refused for the same reason tell it once.
     """
+
+    _refused: ClassVar[set[Path]] = set()  # Folders of which that was told.
 
     def __init__(self, path: Path, *, sleep: Callable[[float], None] = time.sleep) -> None:
         """Open or create the file, cutting a torn last line.
@@ -175,7 +178,8 @@ class LineFile:
             failure = self._flush()
             if failure is None or len(self._pending) > 1:  # Already refusing: one try a line is enough.
                 return
-            if failure := self._retry(RETRY_DELAYS):
+            if (failure := self._retry(RETRY_DELAYS)) and self.path.parent not in self._refused:
+                self._refused.add(self.path.parent)
                 self._say(f"{failure}; lines are kept in memory until it works again")
 
     def reopen(self) -> None:
@@ -234,6 +238,7 @@ class LineFile:
                 self._size += written  # From here on no call, so no signal's handler comes between.
                 del self._pending[0]
                 self._torn = False
+                self._refused.discard(self.path.parent)
         except OSError as failure:
             with suppress(OSError):  # At once, for whoever reads meanwhile.
                 os.ftruncate(self._file, self._size)

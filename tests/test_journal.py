@@ -140,6 +140,25 @@ def test_lines_the_disk_refused_follow_in_order(tmp_path: Path) -> None:
     assert [record["step"] for record in journal.records(path)] == [1, 2, 3, 4]
 
 
+def test_files_of_one_folder_tell_of_a_full_disk_once(tmp_path: Path) -> None:
+    """Three files that the disk refuses are one message, and another one only after it has worked again."""
+    code = (
+        "import resource, signal, sys\nfrom pathlib import Path\nfrom spectral_mlflow.journal import Journal\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "writers = [Journal(Path(sys.argv[1], name), sleep=lambda _: None) for name in 'abc']\n"
+        "soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)\n"
+        "def write(limit):\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))\n"
+        "    [writer.append({'step': 1}) for writer in writers]\n"
+        "write(0)\nwrite(0)\nwrite(soft)\nassert not any(writer.pending for writer in writers)\n"
+        "write(0)\nwrite(soft)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("kept in memory") == 2, done.stderr
+    assert [len(journal.records(tmp_path / name)) for name in "abc"] == [4, 4, 4]
+
+
 def test_two_threads_write_whole_lines(tmp_path: Path) -> None:
     """Each line is whole, each thread's lines are in order, while both write and sync."""
     writer = Journal(tmp_path / "events.jsonl")
