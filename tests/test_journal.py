@@ -156,7 +156,7 @@ def test_files_of_one_folder_tell_of_a_full_disk_once(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("kept in memory") == 2, done.stderr
-    assert [len(journal.records(tmp_path / name)) for name in "abc"] == [4, 4, 4]
+    assert [len(journal.records(tmp_path / name)) for name in "abc"] == [5, 5, 5]
 
 
 def test_two_threads_write_whole_lines(tmp_path: Path) -> None:
