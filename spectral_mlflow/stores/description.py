@@ -31,7 +31,7 @@ def describe(run: RunView, start: Record, run_id: str) -> str:
         heading(start),
         "",
         *_what(config),
-        *_again(run, config, run_id),
+        *_again(run, start, config, run_id),
         *_result(run.results()),
         *_sample(run),
     ])  # fmt: skip
@@ -47,9 +47,12 @@ def _what(config: Record) -> Iterator[str]:
         yield f"- training: {steps} steps, {optimizer}, loss {loss}, seed {seed}"
 
 
-def _again(run: RunView, config: Record, run_id: str) -> Iterator[str]:
+def _again(run: RunView, start: Record, config: Record, run_id: str) -> Iterator[str]:
     commit = (config.get("git") or {}).get("commit") or config.get("git_hash") or UNKNOWN
     at = "" if commit == UNKNOWN else f" (code at commit `{commit[:12]}`)"
+    if (start.get("tags") or {}).get("spectral.kind", "train") != "train":
+        yield f"\nA loop of its own{at}: its settings are the artifact `config.json`, its code `code_snapshot/code.tar.gz`"
+        return
     path = run.directory.absolute() / "config.json"
     yield f"\nRepeat it{at}:\n"
     yield f"    python -m spectral_mlflow train --config {path}\n"

@@ -90,6 +90,7 @@ def test_the_example_runs_and_its_run_is_in_mlflow(tmp_path: Path) -> None:
     assert found.info.status == "FINISHED"
     assert found.data.tags["spectral.kind"] == "own-loop"
     assert found.data.params["training.lr"] == "0.003"
+    assert "train --config" not in found.data.tags["mlflow.note.content"]  # Which could not repeat it.
     assert len(client.get_metric_history(found.info.run_id, "loss")) == 100
 
 
