@@ -98,6 +98,40 @@ def _stream(
         model.train(was_training)
 
 
+@torch.inference_mode()
+def generate_several(
+    model: GPT, prompt: Tensor, count: int, num_tokens: int, *, temperature: float, generator: torch.Generator
+) -> Tensor:
+    """Continue a prompt several times, all at once, which costs little more than once; else as `generate`.
+
+    Args:
+        model: any model of this package.
+        prompt: ids (T,) int64, at least one and at most a block.
+        count: how often.
+        num_tokens: how many to add.
+        temperature: divides the logits; above 0.
+        generator: source of randomness, on the CPU.
+
+    Returns:
+        Prompt and new tokens (count, T + num_tokens), on the CPU.
+    """
+    device, block = model.head.weight.device, model.config.block_size
+    tokens = unseen = prompt.cpu().expand(count, -1)
+    cache, start, was_training = model.new_cache(), 0, model.training
+    model.eval()
+    try:
+        for _ in range(num_tokens):
+            logits = model(unseen.to(device), cache)[:, -1].to("cpu", torch.float32)
+            chosen = torch.multinomial(F.softmax(logits / temperature, dim=-1), 1, generator=generator)
+            tokens, unseen = torch.cat((tokens, chosen), dim=1), chosen
+            if tokens.shape[1] - start > block:
+                start = tokens.shape[1] - max(1, block // 2)
+                unseen, cache = tokens[:, start:], model.new_cache()
+    finally:
+        model.train(was_training)
+    return tokens
+
+
 def _choose(logits: Tensor, options: Sampling, generator: torch.Generator | None) -> int:
     """The next token of logits (V,)."""
     if options.temperature == 0:

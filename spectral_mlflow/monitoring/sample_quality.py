@@ -14,7 +14,9 @@ from spectral_mlflow.monitoring.music.quality import MusicQuality
 from spectral_mlflow.monitoring.text_quality import TextQuality
 
 MUSIC = tunes.Tunes.name
+BEGIN = tunes.BEGIN  # What a tune begins with.
 FEWEST_MUSIC_TOKENS = 640  # As long as 99 of 100 tunes.
+TUNES = 16  # In a sample, so that the share of valid ones means something.
 
 
 class SampleQuality(Protocol):
@@ -53,16 +55,17 @@ def for_dataset(dataset: Dataset, tokens: int) -> SampleQuality:
         tokens: of a sample, as the settings have them.
     """
     corpus = dataset.training_text()
-    characters = len(corpus) / min(len(dataset.train), TEXT_TOKENS) * length(dataset.config.name, tokens)
-    quality = TextQuality.of(corpus, round(characters))
-    return MusicAndText(MusicQuality.of(corpus), quality) if dataset.config.name == MUSIC else quality
-
-
-def prompt(dataset_name: str) -> str | None:
-    """The text that a sample should begin with and that is part of it; None: any."""
-    return tunes.BEGIN if dataset_name == MUSIC else None
+    if dataset.config.name == MUSIC:
+        characters = TUNES * len(corpus) / max(1, corpus.count(BEGIN))
+        return MusicAndText(MusicQuality.of(corpus), TextQuality.of(corpus, round(characters)))
+    return TextQuality.of(corpus, round(len(corpus) / min(len(dataset.train), TEXT_TOKENS) * tokens))
 
 
 def length(dataset_name: str, sample_tokens: int) -> int:
-    """How many tokens to generate where the settings ask for so many; a sample of music should hold a whole tune."""
+    """Tokens of a text, or the most of a tune, where the settings ask for so many: a tune should be a whole one."""
     return max(sample_tokens, FEWEST_MUSIC_TOKENS) if dataset_name == MUSIC and sample_tokens else sample_tokens
+
+
+def tune(text: str) -> str:
+    """The first tune of what a model has written, with the empty line behind it."""
+    return text.partition("\n\n")[0] + "\n\n"

@@ -51,7 +51,7 @@ def _again(run: RunView, start: Record, config: Record, run_id: str) -> Iterator
     commit = (config.get("git") or {}).get("commit") or config.get("git_hash") or UNKNOWN
     at = "" if commit == UNKNOWN else f" (code at commit `{commit[:12]}`)"
     if (start.get("tags") or {}).get("spectral.kind", "train") != "train":
-        yield f"\nA loop of its own{at}: its settings are the artifact `config.json`, its code `code_snapshot/code.tar.gz`"
+        yield f"\nA loop of its own{at}: the artifacts `config.json` and `code_snapshot/code.tar.gz` have all of it"
         return
     path = run.directory.absolute() / "config.json"
     yield f"\nRepeat it{at}:\n"

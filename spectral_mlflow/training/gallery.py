@@ -7,7 +7,7 @@ import torch
 from spectral_mlflow.config import ExperimentConfig
 from spectral_mlflow.data.dataset import Dataset
 from spectral_mlflow.errors import UserError
-from spectral_mlflow.models.generation import generate
+from spectral_mlflow.models.generation import generate, generate_several
 from spectral_mlflow.monitoring import sample_quality
 from spectral_mlflow.monitoring.histograms import write_histograms
 from spectral_mlflow.monitoring.model_graph import write_model_graph
@@ -49,7 +49,7 @@ class Gallery:
         if not length:
             return {}
         with self._watch.section("sample"):
-            text = self._generate(sample_quality.prompt(name), length)
+            text = self._tunes(length) if name == sample_quality.MUSIC else self._text(length)
             self._tracker.log_sample(self._state.step, text)
             if name == sample_quality.MUSIC:
                 self._save_music(text)
@@ -78,12 +78,24 @@ class Gallery:
         else:
             self._tracker.event("model_graph", step=self._state.step, path=path.name)
 
-    def _generate(self, prompt: str | None, length: int) -> str:
-        """The generator is its own, so that training draws the same numbers without."""
-        tokenizer, generator = self._dataset.tokenizer, torch.Generator().manual_seed(self._config.training.seed)
-        first = self._dataset.train[:1] if prompt is None else torch.tensor(tokenizer.encode(prompt))
-        tokens = generate(self._state.model, first, length, temperature=TEMPERATURE, generator=generator)
-        return tokenizer.decode(tokens.tolist())
+    def _text(self, length: int) -> str:
+        tokens = generate(
+            self._state.model, self._dataset.train[:1], length, temperature=TEMPERATURE, generator=self._generator()
+        )
+        return self._dataset.tokenizer.decode(tokens.tolist())
+
+    def _tunes(self, length: int) -> str:
+        """As many tunes as it takes to say how many are valid, of at most so many tokens each."""
+        tokenizer = self._dataset.tokenizer
+        rows = generate_several(
+            self._state.model, torch.tensor(tokenizer.encode(sample_quality.BEGIN)), sample_quality.TUNES, length,
+            temperature=TEMPERATURE, generator=self._generator(),
+        )  # fmt: skip
+        return "".join(sample_quality.tune(tokenizer.decode(row)) for row in rows.tolist())
+
+    def _generator(self) -> torch.Generator:
+        """One of its own, so that training draws the same numbers without."""
+        return torch.Generator().manual_seed(self._config.training.seed)
 
     def _measure(self, text: str) -> dict[str, float]:
         if not self._quality:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spectral_mlflow.config import ModelConfig
 from spectral_mlflow.errors import UserError
-from spectral_mlflow.models.generation import generate, stream
+from spectral_mlflow.models.generation import generate, generate_several, stream
 from spectral_mlflow.models.gpt import GPT, build
 from spectral_mlflow.sampling import Sampling
 
@@ -156,3 +156,20 @@ def test_what_cannot_be_meant_is_refused(options: dict[str, object], words: str)
     """A bad value is named in one line."""
     with pytest.raises(UserError, match=words):
         generate(small(), **{"prompt": torch.tensor([1]), "num_tokens": 1, **options})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_several_at_once_are_what_they_would_be_alone(kind: str) -> None:
+    """Nearly without chance each of several is the likeliest text, also when the block is full; with it they differ."""
+    model, prompt = small((kind, kind, kind)), torch.tensor([3, 1, 4])
+    alone = generate(model, prompt, 20, temperature=0)
+    rows = generate_several(model, prompt, 3, 20, temperature=1e-6, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(rows, alone.expand(3, -1))
+    first, again = (
+        generate_several(model.train(), prompt, 3, 20, temperature=1.0, generator=torch.Generator().manual_seed(1))
+        for _ in range(2)
+    )
+    assert torch.equal(first, again)
+    assert len({tuple(row) for row in first.tolist()}) == 3
+    assert torch.equal(first[:, :3], prompt.expand(3, -1))
+    assert model.training

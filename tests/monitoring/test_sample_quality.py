@@ -37,9 +37,9 @@ def test_tunes_are_measured_as_music_and_text() -> None:
 
 
 def test_prompts_and_lengths() -> None:
-    """A sample of music begins where a tune does and is as long as nearly all tunes; that of a text is as asked for."""
-    assert sample_quality.prompt("oneills") == "X:1\n"
-    assert sample_quality.prompt("text") is None
+    """A tune may be as long as nearly all tunes and ends where its lines end; a text is as long as asked for."""
+    assert sample_quality.tune(f"{sample_quality.BEGIN}K:G\nGAB|]\n\nX:1\nK:D\n") == "X:1\nK:G\nGAB|]\n\n"
+    assert sample_quality.tune("X:1\nK:G\nGA") == "X:1\nK:G\nGA\n\n"
     assert sample_quality.length("oneills", 300) >= 600
     assert [sample_quality.length(*asked) for asked in (("oneills", 0), ("oneills", 2000), ("text", 300))] == [
         0,
