@@ -58,8 +58,8 @@ class RunResults:
             further: more top-level entries.
         """
         self.is_saved = True
-        best = self._checkpoints.best_path()
         try:
+            best = self._checkpoints.best_path()
             self._configs.save_results(
                 dict(final_metrics),
                 best_checkpoint=best,

@@ -172,15 +172,17 @@ class Companion:
                 self._save(error=None)
                 return
             self._save(**vars(StoreState()))  # That was another store, or this one before it was lost.
+        was_closed = self.state.closed
         self._save(closed=False)  # A resumed run is open again before the store has heard of it.
         opened_now = not self._opened
         if opened_now:
             self._open(alive=alive)
         self._send_metrics()
         told = self._send_events()
-        outcome = self.run.outcome(alive=alive) if opened_now or told or not alive else None
+        outcome = self.run.outcome(alive=alive) if opened_now or told or was_closed or not alive else None
         if outcome is None or self.stop.is_set():
             return
+        self._send_metrics()  # Those that were written while the events were sent, and before the end was told.
         if outcome.reason != GONE or not self.run.is_alive():  # It may have been resumed meanwhile.
             self._close(outcome)
 

@@ -19,6 +19,7 @@ pytest.importorskip("tensorboard", reason="the extra `tensorboard` is not instal
 
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.monitoring.companion_process import CompanionProcess, stores_lacking_a_package
+from spectral_mlflow.monitoring.run_lock import run_lock
 from spectral_mlflow.stores import doctor, sync
 from spectral_mlflow.stores.base import RunView
 from spectral_mlflow.stores.companion import Companion, Pace, companion_lock
@@ -203,3 +204,23 @@ def test_installed_packages_are_not_lacking(monkeypatch: pytest.MonkeyPatch) -> 
     assert stores_lacking_a_package(["mlflow", "tensorboard"]) == []
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     assert stores_lacking_a_package(STORES)[:1] == ["tensorboard"]
+
+
+def test_lines_that_come_between_two_looks_are_there_when_the_run_is_closed(full_run: Callable[..., Any]) -> None:
+    """A trainer that writes its last lines and its end while others are sent is not waited for again."""
+    run = full_run("tensorboard")
+    run.steps(1, 1000)
+
+    class Overtaken(TensorBoardStore):
+        """Sees the run go on and end while its events are sent."""
+
+        def event(self, record: dict[str, Any], offset: int, /) -> None:
+            super().event(record, offset)
+            if record["event"] == "start":
+                run.steps(1001, 1010)
+                run.end()
+
+    with run_lock(run.directory):  # The trainer waits for its stores.
+        state = Companion(RunView(run.directory), Overtaken()).follow()
+    assert state.closed
+    assert state.metrics_offset == (run.directory / "logs" / "metrics.jsonl").stat().st_size
