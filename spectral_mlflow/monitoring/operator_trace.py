@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import profiler
 
-FIRST_STEPS = 10  # Of this process; slow, as whatever is done for the first time.
+FIRST_STEPS = 5  # Of this process; slow, as whatever is done for the first time.
 TRACED_STEPS = 3
 OPERATORS = 30
 
