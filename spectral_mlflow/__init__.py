@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from spectral_mlflow.training.own_loop import track
+    from spectral_mlflow.training.track import track
 
 __all__ = ["track"]
 __version__ = "0.1.0"
@@ -12,6 +12,6 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     if name != "track":
         raise AttributeError(f"module {__name__} has no attribute {name}")
-    from spectral_mlflow.training.own_loop import track  # Takes torch, which reading a run does not need.
+    from spectral_mlflow.training.track import track  # Takes torch, which reading a run does not need.
 
     return track

@@ -99,6 +99,21 @@ def parse(values: Mapping[str, Any]) -> ExperimentConfig:
         raise UserError(_one_line(failure)) from None
 
 
+def of_run(values: Mapping[str, Any], place: str) -> ExperimentConfig:
+    """The configuration that a run of this package was started with.
+
+    Args:
+        values: nested dictionaries.
+        place: where they are from, for the message.
+
+    Raises:
+        UserError: as `parse`, or they are of a loop that is not this package's.
+    """
+    if values.get("model") == {}:
+        raise UserError(f"{place} is of a loop of its own; go on with it in its program: track(..., resume=...)")
+    return parse(values)
+
+
 def build(overrides: Mapping[str, str], base: ExperimentConfig | None = None) -> ExperimentConfig:
     """A configuration from the texts of a command line, on top of another one.
 
@@ -204,7 +219,7 @@ def load(path: Path) -> ExperimentConfig:
     inner = values.get("config", values) if isinstance(values, dict) else None
     if not isinstance(inner, dict):
         raise UserError(f"--config: {path} holds no settings; give the config.json of a run")
-    config = parse(inner)
+    config = of_run(inner, f"--config: {path}")
     if inner is values:
         return config
     return dataclasses.replace(config, training=dataclasses.replace(config.training, auto_batch_size=False))

@@ -12,7 +12,7 @@ from spectral_mlflow.errors import UserError
 from spectral_mlflow.files import replace_file
 from spectral_mlflow.monitoring.json_text import decode, encode, jsonable
 from spectral_mlflow.monitoring.redaction import redacted
-from spectral_mlflow.settings import parse
+from spectral_mlflow.settings import of_run
 
 # What config.json says of any model that has it, as an attribute or in its own configuration.
 ARCHITECTURE = (
@@ -83,7 +83,7 @@ class ConfigTracker:
         settings = self.load_config().get("config")
         if not isinstance(settings, dict):
             raise UserError(f"{self.config_path} has no settings of a run; give the directory of a run")
-        return parse(settings)
+        return of_run(settings, str(self.config_path.parent))
 
     def save_results(
         self,

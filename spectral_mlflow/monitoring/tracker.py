@@ -37,6 +37,7 @@ from spectral_mlflow.monitoring.samples import Samples
 from spectral_mlflow.monitoring.structured_log import StructuredLog
 from spectral_mlflow.monitoring.visualizations import VisualizationManager
 
+GO_BACK = retention.spread(50, 5)  # What a rollback may need: how late an anomaly is found, nobody knows.
 STATUSES = {"completed": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 
 
@@ -99,7 +100,8 @@ class ExperimentTracker:
             monitoring.keep_last_n,
             keep=retention.best(monitoring.keep_best)
             | retention.every(monitoring.keep_every)
-            | retention.hourly(monitoring.keep_hours),
+            | retention.hourly(monitoring.keep_hours)
+            | (GO_BACK if config.training.on_anomaly == "rollback" else retention.nothing),
             asynchronous=True,
             before_commit=self._sync_journals,
             on_saved=self._checkpoint_events.saved,
@@ -172,6 +174,7 @@ class ExperimentTracker:
         if self.resumed:
             told = journal.records(self.run_dir / "logs" / "events.jsonl")
             self.event("resume", step=step, settings=self._settings.changed(self.configs, told), **process)
+            self._events.expect(told, step)
             self._checkpoint_events.catch_up(told, self.checkpoints.list_checkpoints())
         else:
             self.configs.save_config(self._settings.values, model, dict(dataset_info or {}), machine)
@@ -330,7 +333,7 @@ class ExperimentTracker:
         self._finish_checkpoints(step)  # What is being written is told of before the end is.
         error = self._told_error(status, error)
         if not self.results.is_saved:
-            self.save_results(self._newest_metrics(), status=status, error=error)
+            self.save_results(self.newest_metrics(), status=status, error=error)
         if self.profiler.rows() and not self.results.is_profiled:
             self.results.keep_profile(step, self.profiler)
         fields = {"Step": str(step), **({"Reason": error} if error else {})}
@@ -342,7 +345,8 @@ class ExperimentTracker:
         self._events.close()
         self.log.close()
 
-    def _newest_metrics(self) -> dict[str, float]:
+    def newest_metrics(self) -> dict[str, float]:
+        """The newest value of each metric in the journal."""
         lines = self.metrics.load_metrics()
         return {name: value for line in lines for name, value in line.items() if name not in ("step", "timestamp")}
 

@@ -66,8 +66,14 @@ def check_groups(saved: Mapping[str, Any], here: Mapping[str, Any]) -> None:
     """Compare what two states of an optimizer are about.
 
     Raises:
-        UserError: they have different groups of parameters.
+        UserError: they have different groups of parameters, or are of different kinds.
     """
+    then, now = ({name for group in state["param_groups"] for name in group} for state in (saved, here))
+    if then - now and now - then:  # A later version of the same kind only adds some.
+        raise UserError(
+            "optimizer_state_dict of the checkpoint is that of another optimizer: it has "
+            f"{', '.join(sorted(then - now))} instead of {', '.join(sorted(now - then))}; {HINT}"
+        )
     sizes = [[len(group["params"]) for group in state["param_groups"]] for state in (saved, here)]
     if sizes[0] != sizes[1]:
         raise UserError(

@@ -3,91 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Self, cast
 
-import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from spectral_mlflow import provenance
-from spectral_mlflow.config import home
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.monitoring.anomalies import Anomalies
 from spectral_mlflow.monitoring.data_usage import DataUsage
 from spectral_mlflow.monitoring.monitor import Alert, Monitor
 from spectral_mlflow.monitoring.progress import Progress
 from spectral_mlflow.monitoring.quality_trend import QualityTrend
-from spectral_mlflow.monitoring.runs import find_run
+from spectral_mlflow.monitoring.remaining_time import Pause
+from spectral_mlflow.monitoring.runs import is_finished
 from spectral_mlflow.monitoring.text_quality import TextQuality
 from spectral_mlflow.monitoring.tracker import ExperimentTracker
-from spectral_mlflow.monitoring.watch import Watch
-from spectral_mlflow.settings import parse
+from spectral_mlflow.monitoring.watch import ASIDE, Watch
 from spectral_mlflow.training.ending import drain
 from spectral_mlflow.training.reactions import Reactions
 from spectral_mlflow.training.signals import StopSignals
 from spectral_mlflow.training.state import TrainState
+from spectral_mlflow.training.step import update_ratio
 
+RATIO_INTERVAL = 25  # Steps between looks at how far an update goes, for which the weights are copied.
 KIND = "own-loop"  # The tag that keeps such runs out of the comparisons of this package's models.
-
-
-def track(
-    name: str,
-    *,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    steps: int,
-    settings: Mapping[str, Any] | None = None,
-    scheduler: Any = None,
-    schedule: Callable[[int], float] | None = None,
-    corpus: str | None = None,
-    dataset: Mapping[str, Any] | None = None,
-    seed: int = 0,
-    grad_clip: float = 0.0,
-    on_anomaly: str = "none",
-    monitoring: Mapping[str, Any] | None = None,
-    tracking_uri: str | None = None,
-    resume: str | None = None,
-) -> OwnLoop:
-    """Keep and watch a loop: run directory, checkpoints, stores, log, progress, anomalies, profile.
-
-    Use it as ``with track(...) as run``, with ``for step in run.steps()`` inside.
-
-    Args:
-        name: of the run.
-        model: what is trained; its ``state_dict`` is checkpointed.
-        optimizer: as is its.
-        steps: of the whole run.
-        settings: what is worth knowing of the run; they become parameters in the stores.
-        scheduler: stepped after each update, and checkpointed.
-        schedule: the learning rate that a step, from 1, should have; default: it is not watched.
-        corpus: training text that samples are compared with.
-        dataset: facts about the data, such as its ``name`` and ``sha256``.
-        seed: told to torch, and written down.
-        grad_clip: largest norm of the gradient; 0: any.
-        on_anomaly: as the setting ``training.on_anomaly``.
-        monitoring: settings of that section by their names, such as ``{"checkpoint_interval": 50}``.
-        tracking_uri: where MLflow is; default: as for any run.
-        resume: a run to go on with: its directory, id, a unique beginning of it, or ``latest``.
-
-    Raises:
-        UserError: a setting that is not allowed, or a run that cannot be continued.
-    """
-    config = parse({
-        "name": name,
-        "training": {"steps": steps, "seed": seed, "grad_clip": grad_clip, "on_anomaly": on_anomaly},
-        "monitoring": dict(monitoring or {}),
-    })  # fmt: skip
-    run_dir = find_run(resume, home() / config.monitoring.experiments_dir) if resume else None
-    torch.manual_seed(seed)
-    own = {**(settings or {}), "steps": steps, "seed": seed, "grad_clip": grad_clip, "on_anomaly": on_anomaly}
-    tracker = ExperimentTracker(
-        config, run_dir=run_dir, tracking_uri=tracking_uri, tags={"spectral.kind": KIND}, settings=own
-    )
-    quality = TextQuality.of(corpus, config.monitoring.sample_tokens) if corpus else None
-    state = TrainState(cast(Any, model), optimizer, nn.Module(), seed=seed, scheduler=scheduler)
-    return OwnLoop(tracker, state, schedule=schedule, quality=quality, dataset=dataset)
 
 
 class OwnLoop:
@@ -115,19 +59,28 @@ class OwnLoop:
         self._schedule = schedule
         self._quality = quality
         self._dataset = dict(dataset or {})
-        self._anomalies = Anomalies(self._training.steps) if tracker.config.monitoring.anomalies else None
+        reference = quality.reference if quality else None
+        watched = tracker.config.monitoring.anomalies
+        self._anomalies = Anomalies(self._training.steps, reference=reference) if watched else None
         self._signals = StopSignals()
         self._metrics: dict[str, float] = {}
-        self._newest: dict[str, float] = {}
-        self._updated = True
-        self._is_open = False  # Whether a step has begun that is not told of yet.
+        self._updated, self._by_update = True, False
+        self._is_open = self._is_used = False  # Whether a step has begun that is not told of yet; and was worked on.
+        self._began = self._aside = 0.0
+        self._tokens = 0
         self._stop: str | None = None
+        self._failure: str | None = None
+        self._watch: Watch | None = None
         self._closing = ExitStack()
 
     def __enter__(self) -> Self:
+        if self._watch is not None:
+            raise UserError("a run is entered once; begin another one with track(...), or go on with resume=")
         try:
             self._begin()
-        except BaseException:
+        except BaseException as failure:
+            if self._watch is not None:
+                self._end_early(failure)
             self._closing.close()
             self.tracker.close()
             raise
@@ -138,42 +91,82 @@ class OwnLoop:
         monitors: dict[str, Monitor] = {"anomalies": self._anomalies} if self._anomalies else {}
         monitors |= {"quality": QualityTrend()} if self._quality else {}
         state.monitors = {**monitors, "usage": self.usage}
-        if tracker.resumed:
-            self._restore()
+        anew = self._restore() if tracker.resumed else []
         self._closing.enter_context(self._signals)
-        progress = Progress(self._training.steps, start_step=state.step)
-        self._progress = self._closing.enter_context(progress)
+        pauses = {"checkpoint": Pause(tracker.config.monitoring.checkpoint_interval, after=True)}
+        progress = Progress(self._training.steps, start_step=state.step, pauses=pauses)
+        self._closing.enter_context(progress)
         tracker.start_experiment(state.model, self._dataset, provenance.hardware(), step=state.step)
         self._watch = self._closing.enter_context(Watch(tracker, progress, monitors=monitors, usage=self.usage))
         self._watch.describe(state.model)
+        for name in anew:
+            self._watch.alert(state.step, Alert("resume", "warning", f"monitor {name} begins anew"))
+        self._tokens = self.usage.tokens
         self._reactions = Reactions(self._training, state, tracker.checkpoints)
         progress.note(f"{tracker.experiment_id}: {tracker.run_dir}")
 
-    def _restore(self) -> None:
+    def _restore(self) -> list[str]:
+        """Go on from the newest checkpoint; returns the monitors that begin anew."""
         checkpoint = self.tracker.checkpoints.load_latest_checkpoint()
         if checkpoint is None:
             raise UserError(f"{self.tracker.run_dir} has no whole checkpoint to go on from; begin a new run")
-        self.state.restore(checkpoint)
-        if self.state.step >= self._training.steps:
+        anew = self.state.restore(checkpoint)
+        self.state.skipped_in_a_row = 0
+        if self.state.step >= self._training.steps and is_finished(self.tracker.run_dir):
             raise UserError(
                 f"{self.tracker.experiment_id} is at step {self.state.step} of {self._training.steps}; give more steps"
             )
+        return anew
+
+    @property
+    def status(self) -> str:
+        """How the run ends, or would end now: completed, failed or killed."""
+        return "failed" if self._failure else "killed" if self._signals.received else "completed"
 
     def steps(self) -> Iterator[int]:
-        """The steps that are left, from 1 in a new run; ends early where a signal or an anomaly asks for it."""
-        for step in range(self.state.step + 1, self._training.steps + 1):
-            if self._signals.received or self._stop:
-                return
-            self.state.step, self._metrics, self._is_open, self._updated = step, {}, True, True
-            yield step
+        """The steps that are left, from 1 in a new run; ends early where a signal or an anomaly asks for it.
+
+        It may be left and asked for again, once an epoch for example.
+
+        Raises:
+            UserError: the run was not entered.
+        """
+        self._entered()
+        self._settle()
+        while self.state.step < self._training.steps and not (self._signals.received or self._stop or self._failure):
+            self.state.step += 1
+            self._metrics, self._updated = {}, True
+            self._is_open, self._is_used = True, False
+            self._began, self._aside = time.perf_counter(), 0.0
+            yield self.state.step
             self._end_step()
 
-    def section(self, name: str) -> AbstractContextManager[None]:
+    def _settle(self) -> None:
+        """End a step that the loop has left `steps` in; one that it has not begun to work on is none."""
+        if self._is_open and self._is_used:
+            self._end_step()
+        elif self._is_open:
+            self.state.step -= 1
+            self._is_open = False
+
+    def _entered(self) -> Watch:
+        if self._watch is None:
+            raise UserError("the run was not entered; write: with track(...) as run")
+        return self._watch
+
+    @contextmanager
+    def section(self, name: str) -> Iterator[None]:
         """A context whose time the profile shows: data, forward, evaluation, or a name of your own."""
-        return self._watch.section(name)
+        began = time.perf_counter()
+        try:
+            with self._entered().section(name):
+                yield
+        finally:
+            self._aside += (time.perf_counter() - began) * (name in ASIDE)
 
     def log(self, metrics: Mapping[str, float] | None = None, /, **named: float) -> None:
         """Metrics of this step, for its line; of ``val_loss`` the lowest is the best."""
+        self._is_used = True
         self._metrics |= {name: float(value) for name, value in {**(metrics or {}), **named}.items()}
 
     def update(self, loss: Tensor) -> bool:
@@ -186,38 +179,72 @@ class OwnLoop:
 
         Returns:
             Whether the weights have changed.
+
+        Raises:
+            UserError: the optimizer wants to compute the loss itself.
         """
-        state = self.state
+        state, self._by_update = self.state, True
         with self.section("backward"):
             loss.backward()  # type: ignore[no-untyped-call]  # torch has no type for it
             norm = nn.utils.clip_grad_norm_(state.model.parameters(), self._training.grad_clip or math.inf)
         value, norm_value = loss.item(), norm.item()
-        skips = self._training.on_anomaly == "skip" and self._anomalies is not None
-        outlying = skips and self._anomalies is not None and self._anomalies.would_skip(value, norm_value)
-        self._updated = math.isfinite(value + norm_value) and not outlying
-        lr = state.optimizer.param_groups[0]["lr"] * state.lr_scale
+        self._updated = math.isfinite(value + norm_value) and not self._would_skip(value, norm_value)
+        measured = {"loss": value, "grad/norm": norm_value}
+        measured["learning_rate"] = state.optimizer.param_groups[0]["lr"] * state.lr_scale
         with self.section("optimizer"):
             if self._updated:
-                self._step_optimizer()
+                measured |= self._step_optimizer()
             state.optimizer.zero_grad(set_to_none=True)
-        state.skipped += not self._updated
-        self.log({"loss": value, "grad/norm": norm_value, "learning_rate": lr})
+        self._count(value, norm_value)
+        self.log(measured)
         return self._updated
 
-    def _step_optimizer(self) -> None:
-        """One step at the learning rate that rollbacks have left of the scheduled one."""
-        groups = self.state.optimizer.param_groups
+    def _would_skip(self, loss: float, norm: float) -> bool:
+        asked = self._training.on_anomaly == "skip" and self._anomalies is not None
+        return asked and self._anomalies is not None and self._anomalies.would_skip(loss, norm)
+
+    def _step_optimizer(self) -> dict[str, float]:
+        """One step at the learning rate that rollbacks have left of the scheduled one; now and then how far it went."""
+        state = self.state
+        parameters = [parameter for parameter in state.model.parameters() if parameter.requires_grad]
+        measures = bool(parameters) and state.step % RATIO_INTERVAL == 0
+        before = [parameter.detach().clone() for parameter in parameters] if measures else []
+        groups = state.optimizer.param_groups
         scheduled = [group["lr"] for group in groups]
         for group in groups:
-            group["lr"] = group["lr"] * self.state.lr_scale
-        self.state.optimizer.step()
-        for group, lr in zip(groups, scheduled, strict=True):
-            group["lr"] = lr
-        if self.state.scheduler is not None:
-            cast(Any, self.state.scheduler).step()
+            group["lr"] = group["lr"] * state.lr_scale
+        try:
+            state.optimizer.step()
+        except TypeError as failure:
+            if "closure" not in str(failure):
+                raise
+            kind = type(state.optimizer).__name__
+            raise UserError(f"{kind} computes the loss itself; take its step in your loop, and log its loss") from None
+        finally:
+            for group, lr in zip(groups, scheduled, strict=True):
+                group["lr"] = lr
+        if state.scheduler is not None and not isinstance(state.scheduler, ReduceLROnPlateau):
+            cast(Any, state.scheduler).step()
+        return {"update/ratio": update_ratio(before, parameters)} if before else {}
+
+    def _count(self, loss: float, norm: float) -> None:
+        """Count the steps that left the weights as they were; too many in a row end the run."""
+        state = self.state
+        if self._updated:
+            state.skipped_in_a_row = 0
+            return
+        state.skipped += 1
+        state.skipped_in_a_row += 1
+        if self._anomalies is None:
+            message = f"step {state.step} skipped: loss {loss}, gradient norm {norm}"
+            advice = "lower the learning rate, or clip the gradient (grad_clip)"
+            self._entered().alert(state.step, Alert("non_finite", "critical", message, advice=advice))
+        if state.skipped_in_a_row >= self._training.max_skipped:
+            self._failure = f"{state.skipped_in_a_row} steps in a row without a finite loss and gradient"
 
     def sample(self, text: str) -> None:
         """Keep a text that the model has written, and compare it with the corpus."""
+        self._is_used = True
         with self.section("sample"):
             self.tracker.log_sample(self.state.step, text)
             if self._quality:
@@ -230,22 +257,48 @@ class OwnLoop:
     def _end_step(self) -> None:
         state, self._is_open = self.state, False
         step, metrics = state.step, self._metrics
+        if self._training.on_anomaly in ("skip", "rollback") and not self._by_update:
+            raise UserError(
+                f"on_anomaly: given {self._training.on_anomaly} with a loop that takes its own steps; "
+                "allowed: none or stop, or any with run.update(loss)"
+            )
         if "loss" in metrics:
             state.loss_history.append(metrics["loss"])
-        is_best = metrics.get("val_loss", math.inf) < state.best_val_loss
-        if is_best:
-            state.best_val_loss, state.best_step = metrics["val_loss"], step
-        if "val_loss" in metrics:
-            metrics["best_val_loss"] = state.best_val_loss
+        is_best = self._evaluated(metrics)
+        seconds = max(time.perf_counter() - self._began - self._aside, 1e-9)
+        if (tokens := self.usage.tokens - self._tokens) > 0:
+            metrics.setdefault("tokens_per_sec", tokens / seconds)
+        self._tokens = self.usage.tokens
         scheduled = None if self._schedule is None else self._schedule(step) * state.lr_scale
-        findings = self._watch.step(step, metrics, scheduled_lr=scheduled, updated=self._updated)
-        self._newest |= metrics
-        if reaction := self._reactions.react(findings.alerts):
-            self._watch.alert(step, Alert("reaction", "warning", reaction.message))
-            self._stop = reaction.message if reaction.stop else self._stop
-        rolled_back = reaction is not None and reaction.restored is not None
-        if rolled_back or is_best or self._watch.due(step, self.tracker.config.monitoring.checkpoint_interval):
-            self._save(best=is_best and not rolled_back)
+        watch = self._entered()
+        findings = watch.step(step, metrics, seconds=seconds, scheduled_lr=scheduled, updated=self._updated)
+        restored = self._react(findings.alerts)
+        if restored or is_best or watch.due(step, self.tracker.config.monitoring.checkpoint_interval):
+            self._save(best=is_best and not restored)
+
+    def _evaluated(self, metrics: dict[str, float]) -> bool:
+        """Take note of a validation loss; returns whether it is the best so far."""
+        if "val_loss" not in metrics:
+            return False
+        state, loss = self.state, metrics["val_loss"]
+        if isinstance(state.scheduler, ReduceLROnPlateau):
+            state.scheduler.step(loss)
+        if is_best := loss < state.best_val_loss:
+            state.best_val_loss, state.best_step = loss, state.step
+        metrics["best_val_loss"] = state.best_val_loss
+        return is_best
+
+    def _react(self, alerts: Sequence[Alert]) -> bool:
+        """Do about the alerts what the user allows; returns whether the weights are those of an earlier step."""
+        scheduled = [group["lr"] for group in self.state.optimizer.param_groups]
+        reaction = self._reactions.react(alerts)
+        if reaction is None:
+            return False
+        self._entered().alert(self.state.step, Alert("reaction", "warning", reaction.message))
+        self._failure = reaction.message if reaction.stop else self._failure
+        for group, lr in zip(self.state.optimizer.param_groups, scheduled, strict=True):
+            group["lr"] = lr  # Where the scheduler is, which goes on counting.
+        return reaction.restored is not None
 
     def _save(self, *, best: bool = False) -> None:
         state = self.state
@@ -260,25 +313,33 @@ class OwnLoop:
             if failure is None:
                 self._end()
             else:
-                self._signals.patient = True
-                status = "killed" if isinstance(failure, KeyboardInterrupt) else "failed"
-                self.tracker.end_experiment(status, failure, step=self.state.step)
+                self._end_early(failure)
         finally:
             self._closing.close()
             self.tracker.close()
 
     def _end(self) -> None:
-        if self._is_open:
-            self._end_step()  # The loop has left `steps` early.
+        try:
+            self._settle()
+            self._finish()
+        except BaseException as failure:
+            self._end_early(failure)
+            raise
+        drain(self.tracker, self._signals)
+
+    def _finish(self) -> None:
         state, tracker = self.state, self.tracker
-        if tracker.saved_step() < state.step:
+        if tracker.saved_step() < state.step and state.step not in tracker.checkpoints.skipped:
             self._save()
-        status = "killed" if self._signals.received else "completed"
         best = f"{state.best_val_loss:.4f} at step {state.best_step}" if state.best_step else "not measured"
-        shares = self._watch.finish(state.step, {"Best validation loss": best})
-        reason = self._signals.received.name if self._signals.received else self._stop
-        final = {**self._newest, "final_step": state.step, "skipped_steps": state.skipped, **shares}
-        tracker.save_results(final, status=status, error=reason)
+        shares = self._entered().finish(state.step, {"Best validation loss": best})
+        reason = self._failure or (self._signals.received.name if self._signals.received else self._stop)
+        final = {**tracker.newest_metrics(), "final_step": state.step, "skipped_steps": state.skipped, **shares}
+        tracker.save_results(final, status=self.status, error=reason)
         self._signals.patient = True
-        tracker.end_experiment(status, reason, step=state.step)
-        drain(tracker, self._signals)
+        tracker.end_experiment(self.status, reason, step=state.step)
+
+    def _end_early(self, failure: BaseException) -> None:
+        self._signals.patient = True
+        status = "killed" if isinstance(failure, KeyboardInterrupt) else "failed"
+        self.tracker.end_experiment(status, failure, step=self.state.step)

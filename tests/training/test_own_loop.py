@@ -1,11 +1,14 @@
 """A loop of somebody else is kept and watched like one of this package."""
 
+import itertools
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -199,3 +202,187 @@ def test_a_run_without_a_whole_checkpoint_cannot_be_continued() -> None:
     with pytest.raises(UserError, match="no whole checkpoint"), started(resume="latest"):
         pass
     assert len(events(run, "resume")) == 0
+
+
+def ended(run: OwnLoop) -> tuple[str, str | None]:
+    """Status and reason of its end."""
+    [end] = events(run, "end")
+    return end["status"], end["reason"]
+
+
+def test_a_loop_that_ends_with_its_data_has_no_step_more() -> None:
+    """A step that was asked for and not worked on, as zip does, is none."""
+    batches = range(6)
+    with started() as run:
+        for step, _ in zip(run.steps(), batches, strict=False):
+            run.update(loss_of(run.state.model, step))
+    assert [line["step"] for line in lines(run)] == [1, 2, 3, 4, 5, 6]
+    assert (run.state.step, run.tracker.checkpoints_step()) == (6, 6)
+
+
+def test_a_loop_over_epochs_asks_for_its_steps_again() -> None:
+    """The last step of each epoch is told of like the others."""
+    with started() as run:
+        for _ in range(3):
+            for step in itertools.islice(run.steps(), 4):
+                run.update(loss_of(run.state.model, step))
+    assert [line["step"] for line in lines(run)] == list(range(1, 13))
+    assert len(run.state.loss_history) == 12
+
+
+@pytest.mark.parametrize("anomalies", [True, False])
+def test_a_run_without_a_finite_loss_fails(anomalies: bool) -> None:
+    """After ten such steps in a row it ends as a failure, and says why; also where nobody watches."""
+    with started(100, monitoring={**QUIET, "anomalies": anomalies}) as run:
+        for step in run.steps():
+            run.update(loss_of(run.state.model, step) * float("nan"))
+    assert ended(run) == ("FAILED", "10 steps in a row without a finite loss and gradient")
+    assert run.status == "failed"
+    assert events(run, "alert")[0]["kind"] == "non_finite"
+
+
+def test_a_run_that_an_anomaly_stops_is_a_failure() -> None:
+    """With on_anomaly=stop."""
+    with started(100, on_anomaly="stop", schedule=lambda _: 0.05, scheduler=None) as run:
+        for step in run.steps():
+            if step == 60:
+                run.state.optimizer.param_groups[0]["lr"] = 5.0
+            run.update(loss_of(run.state.model, step))
+    status, reason = ended(run)
+    assert status == "FAILED"
+    assert "stopped at step 6" in str(reason)
+
+
+def test_after_a_rollback_the_scheduler_goes_on_where_it_was() -> None:
+    """The learning rate is the scheduled one times what the rollback has left of it."""
+    made = parts()
+    made["scheduler"] = torch.optim.lr_scheduler.CosineAnnealingLR(made["optimizer"], 200)
+
+    def schedule(step: int) -> float:
+        return 0.05 * (1 + math.cos(math.pi * (step - 1) / 200)) / 2
+
+    with track(
+        "mine", steps=200, on_anomaly="rollback", monitoring={**QUIET, "checkpoint_interval": 20}, schedule=schedule,
+        **made,
+    ) as run:  # fmt: skip
+        for step in run.steps():
+            if step == 120:
+                with torch.no_grad():
+                    for parameter in run.state.model.parameters():
+                        parameter.mul_(300.0)
+            run.update(loss_of(run.state.model, step))
+    assert run.status == "completed"
+    assert run.state.rollbacks >= 1
+    assert lines(run)[-1]["learning_rate"] == pytest.approx(schedule(200) * run.state.lr_scale)
+
+
+def test_a_loop_that_takes_its_own_steps_cannot_be_rolled_back() -> None:
+    """The lowered learning rate would not be obeyed, so that is refused at the first step."""
+    run = started(on_anomaly="rollback")
+
+    def own() -> None:
+        with run:
+            for step in run.steps():
+                loss = loss_of(run.state.model, step)
+                loss.backward()
+                run.state.optimizer.step()
+                run.log(loss=loss.item())
+
+    with pytest.raises(UserError, match=r"run\.update"):
+        own()
+
+
+def test_a_scheduler_that_waits_for_the_validation_loss_gets_it() -> None:
+    """ReduceLROnPlateau steps with each evaluation alone."""
+    made = parts()
+    made["scheduler"] = torch.optim.lr_scheduler.ReduceLROnPlateau(made["optimizer"], patience=0)
+    with track("mine", steps=12, monitoring=QUIET, **made) as run:
+        for step in run.steps():
+            run.update(loss_of(run.state.model, step))
+            if step % 4 == 0:
+                run.log(val_loss=1.0)
+    rates = [line["learning_rate"] for line in lines(run)]
+    assert rates[:8] == [0.05] * 8
+    assert rates[8:] == pytest.approx([0.005] * 4)
+
+
+def test_a_loop_in_another_thread_is_kept_too() -> None:
+    """It gets no signals there, which Python sends to the main thread."""
+    done: list[OwnLoop] = []
+    thread = threading.Thread(target=lambda: done.append(trained(started())))
+    thread.start()
+    thread.join()
+    assert ended(done[0]) == ("FINISHED", None)
+
+
+def test_how_far_an_update_goes_and_how_many_tokens_it_sees_is_measured() -> None:
+    """The detectors of plateaus and of lost speed need both."""
+    with started(25) as run:
+        for step in run.steps():
+            run.usage.add(tokens=16)
+            run.update(loss_of(run.state.model, step))
+    last = lines(run)[-1]
+    assert 0 < last["update/ratio"] < 1
+    assert last["tokens_per_sec"] > 0
+
+
+def misused_closure() -> None:
+    """An optimizer that computes the loss itself."""
+    made = parts()
+    made["optimizer"] = torch.optim.LBFGS(made["model"].parameters())
+    with track("mine", steps=3, monitoring=QUIET, **{**made, "scheduler": None}) as run:
+        for step in run.steps():
+            run.update(loss_of(run.state.model, step))
+
+
+def not_entered() -> None:
+    """A run that is used without ``with``."""
+    list(started().steps())
+
+
+def entered_twice() -> None:
+    """A run that has ended."""
+    with trained(started()):
+        pass
+
+
+def another_optimizer() -> None:
+    """A run that goes on with another kind."""
+    trained(started(), until=5)
+    made = parts()
+    made["optimizer"] = torch.optim.AdamW(made["model"].parameters())
+    with track("mine", steps=12, monitoring=QUIET, resume="latest", **{**made, "scheduler": made["scheduler"]}):
+        pass
+
+
+def settings_that_are_no_text() -> None:
+    """A name that JSON cannot have."""
+    started(settings={1: 2})
+
+
+@pytest.mark.parametrize(
+    ("misuse", "said"),
+    [
+        (misused_closure, "LBFGS computes the loss itself"),
+        (not_entered, "with track"),
+        (entered_twice, "entered once"),
+        (another_optimizer, "another optimizer"),
+        (settings_that_are_no_text, "settings: given 1"),
+    ],
+    ids=["closure", "not entered", "twice", "optimizer", "settings"],
+)
+def test_misuse_is_told_in_a_line(misuse: Callable[[], None], said: str) -> None:
+    """What was done, and what to do."""
+    with pytest.raises(UserError, match=said):
+        misuse()
+
+
+def test_the_commands_for_runs_of_this_package_know_it(tmp_path: Path) -> None:
+    """`train --config` and `resume` say that it goes on in its own program, instead of training something else."""
+    run = trained(started(), until=5)
+    for arguments in (["train", "--config", str(run.tracker.run_dir / "config.json")], ["resume", "latest"]):
+        command = [sys.executable, "-m", "spectral_mlflow", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 2, done.stderr
+        assert "track(..., resume=...)" in done.stderr
+        assert "Traceback" not in done.stderr
