@@ -1,5 +1,6 @@
 """Where a run comes from is written down, and nothing secret with it."""
 
+import os
 import subprocess
 import sys
 import tarfile
@@ -166,3 +167,52 @@ def test_hardware_and_packages() -> None:
     assert machine["total_memory_gb"] > 0
     assert {"gpu_model", "cuda_version", "num_gpus", "python_version", "platform"} <= machine.keys()
     assert provenance.packages()["mlflow"].startswith("3.")
+
+
+def test_a_header_of_a_key_in_a_program_hides_nothing_behind_it(repository: Path, tmp_path: Path) -> None:
+    """A program that looks for keys is kept whole; a key without an end is hidden as far as it goes."""
+    checks = 'if text.startswith("-----BEGIN RSA PRIVATE KEY-----"):\n    layers = 2\n'
+    (repository / "model.py").write_text(checks)
+    (repository / "notes.txt").write_text("-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQ\nthe end\n")
+    written = {path.name: path for path in provenance.snapshot(tmp_path / "runs" / "run" / "code_snapshot")}
+    kept = archived(written["code.tar.gz"])
+    assert b"layers = 2" in kept["model.py"]
+    assert b"MIIEvQ" not in kept["notes.txt"]
+    assert b"the end" in kept["notes.txt"]
+
+
+def test_runs_in_the_top_folder_do_not_hide_the_code(repository: Path) -> None:
+    """Also where the folder of the runs is that of the repository, and where it is reached by a link."""
+    for name in ("other", "run"):
+        (repository / name / "logs").mkdir(parents=True)
+        (repository / name / "logs" / "events.jsonl").write_text("{}")
+    (repository.parent / "link").symlink_to(repository)
+    written = provenance.snapshot(repository.parent / "link" / "run" / "code_snapshot")
+    assert set(archived(written[0])) == {".gitignore", "model.py"}
+
+
+def test_odd_names_and_unreadable_things_are_kept_or_named(repository: Path, tmp_path: Path) -> None:
+    """A name that is no UTF-8 is kept; a repository within the repository is named as left out."""
+    odd = os.fsdecode(b"caf\xe9.py")
+    (repository / odd).write_text("x")
+    inner = repository / "inner"
+    inner.mkdir()
+    git(inner, "init")
+    (inner / "file.py").write_text("x")
+    git(inner, "add", ".")
+    git(inner, "commit", "-m", "first")
+    git(repository, "add", "inner")
+    written = {path.name: path for path in provenance.snapshot(tmp_path / "runs" / "run" / "code_snapshot")}
+    assert odd in archived(written["code.tar.gz"])
+    assert "inner: a repository of its own" in written["left_out.txt"].read_text()
+
+
+def test_the_diff_is_plain_whatever_the_settings_of_git(repository: Path, tmp_path: Path) -> None:
+    """Colours and other programs that the user has set are not in it."""
+    for name, value in (("color.ui", "always"), ("diff.noprefix", "true"), ("diff.external", "false")):
+        git(repository, "config", name, value)
+    (repository / "model.py").write_text("layers = 2\n")
+    written = {path.name: path for path in provenance.snapshot(tmp_path / "runs" / "run" / "code_snapshot")}
+    diff = written["changes.diff"].read_text()
+    assert "\x1b" not in diff
+    assert "--- a/model.py" in diff

@@ -15,7 +15,7 @@ def git(*arguments: str, folder: Path | None = None) -> str | None:
     try:
         done = subprocess.run(  # noqa: S603 - the arguments are ours
             ["git", *arguments],  # noqa: S607 - whichever git the user has
-            cwd=folder, capture_output=True, text=True, timeout=30, check=True, errors="replace",
+            cwd=folder, capture_output=True, text=True, timeout=30, check=True, errors="surrogateescape",
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return None

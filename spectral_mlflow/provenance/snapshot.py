@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import gzip
 import io
+import os
 import re
 import sys
 import sysconfig
@@ -22,10 +23,12 @@ SECRET_PATTERNS = (
 )  # fmt: skip
 LARGEST_FILE = 1_000_000
 LARGEST_SNAPSHOT = 50_000_000
+PLAIN = ("--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")  # Whoever's git it is.
 
 # Keys and tokens that can be told by their form, wherever somebody has written them; by how they begin.
 _TOKENS = {
-    b"-----BEGIN": rb"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)",
+    b"-----BEGIN": rb"-----BEGIN [A-Z ]*PRIVATE KEY-----"
+    rb"(?:[^-]{0,20000}?-----END [A-Z ]*PRIVATE KEY-----|(?:\s*(?:[A-Za-z-]+: [^\n]*|[A-Za-z0-9+/=]{16,})\s*$)*)",
     b"AKIA": rb"\bAKIA[A-Z0-9]{16}\b",
     b"ASIA": rb"\bASIA[A-Z0-9]{16}\b",
     b"gh": rb"\bgh[pousr]_[A-Za-z0-9]{36,}",
@@ -38,7 +41,7 @@ _TOKENS = {
     b"pypi-": rb"\bpypi-[\w-]{50,}",
     b"://": rb"(?<=://)[^/@:\s\"']+:[^/@\s\"']+(?=@)",
 }
-_FORMS = {begin: re.compile(form, re.DOTALL) for begin, form in _TOKENS.items()}
+_FORMS = {begin: re.compile(form, re.DOTALL | re.MULTILINE) for begin, form in _TOKENS.items()}
 
 
 def snapshot(directory: Path) -> list[Path]:
@@ -62,10 +65,10 @@ def snapshot(directory: Path) -> list[Path]:
     files = {**(_tracked(top) if top else {}), **_loaded(top)}
     if not files:
         return []
-    code, left_out = _archive(files, directory.parent.parent)
+    code, left_out = _archive(files, directory.parent.parent.resolve(), top and top.resolve())
     contents = {"code.tar.gz": code, **(_changes(top) if top else {})}
     if left_out:
-        contents["left_out.txt"] = "".join(f"{name}: {why}\n" for name, why in left_out).encode()
+        contents["left_out.txt"] = "".join(f"{name}: {why}\n" for name, why in left_out).encode(errors="replace")
     directory.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
         (directory / name).write_bytes(content)
@@ -94,7 +97,15 @@ def _tracked(top: Path) -> dict[str, Path]:
 
 
 def _listed(top: Path, *options: str) -> list[str]:
-    return [name for name in (git("ls-files", "-z", *options, folder=top) or "").split("\0") if name]
+    """Names of files, as the file system has them.
+
+    Raises:
+        OSError: git does not say, and what it ignores is not known then.
+    """
+    names = git("ls-files", "-z", *options, folder=top)
+    if names is None:
+        raise OSError(f"git ls-files does not answer in {top}")
+    return [name for name in names.split("\0") if name]
 
 
 def _loaded(top: Path | None) -> dict[str, Path]:
@@ -110,22 +121,25 @@ def _loaded(top: Path | None) -> dict[str, Path]:
 
 
 def _is_installed(path: Path) -> bool:
-    scripts = Path(sysconfig.get_path("scripts")).resolve()
-    return path.parent == scripts or bool({"site-packages", "dist-packages"} & set(path.parts))
+    """Whether it belongs to Python or to a package that was installed."""
+    scripts, library = (Path(sysconfig.get_path(name)).resolve() for name in ("scripts", "stdlib"))
+    packaged = {"site-packages", "dist-packages"} & set(path.parts)
+    return path.parent == scripts or path.is_relative_to(library) or bool(packaged)
 
 
-def _archive(files: Mapping[str, Path], runs: Path) -> tuple[bytes, list[tuple[str, str]]]:
+def _archive(files: Mapping[str, Path], runs: Path, top: Path | None) -> tuple[bytes, list[tuple[str, str]]]:
     """The files as they are now, the same bytes for the same files; and what was left out, and why."""
     left_out: list[tuple[str, str]] = []
     packed, room = io.BytesIO(), LARGEST_SNAPSHOT
     with gzip.GzipFile("", "wb", 1, packed, 0) as zipped, tarfile.open(fileobj=zipped, mode="w") as archive:
         for name, path in files.items():
-            if not path.is_symlink() and (not path.is_file() or path.is_relative_to(runs)):
+            if _is_of_a_run(path, runs, top) or not (path.is_symlink() or path.exists()):
                 continue
-            if why := _why_not(path, name, room):
-                left_out.append((name, why))
+            try:
+                content = _content(path, name, room)
+            except OSError as failure:
+                left_out.append((name, failure.strerror or str(failure)))
                 continue
-            content = without_tokens(path.read_bytes())
             entry = tarfile.TarInfo(name)
             entry.size, entry.mode = len(content), 0o644
             archive.addfile(entry, io.BytesIO(content))
@@ -133,27 +147,47 @@ def _archive(files: Mapping[str, Path], runs: Path) -> tuple[bytes, list[tuple[s
     return packed.getvalue(), left_out
 
 
-def _why_not(path: Path, name: str, room: int) -> str | None:
+def _is_of_a_run(path: Path, runs: Path, top: Path | None) -> bool:
+    """Whether a file lies in the folder of the runs; where that holds the code too, in one of the runs."""
+    folder = path.parent.resolve()
+    if not folder.is_relative_to(runs):
+        return False
+    if top is None or not top.is_relative_to(runs):
+        return True
+    first = next(iter(folder.relative_to(runs).parts), None)
+    return first is not None and (runs / first / "logs" / "events.jsonl").exists()
+
+
+def _content(path: Path, name: str, room: int) -> bytes:
+    """What the archive has of a file.
+
+    Raises:
+        OSError: it is left out; the text says why.
+    """
     if path.is_symlink():
-        return "a link"
+        raise OSError("a link")
+    if path.is_dir():
+        raise OSError("a repository of its own")
     if is_secret(name):
-        return "named like a secret"
+        raise OSError("named like a secret")
     size = path.stat().st_size
     if size > LARGEST_FILE:
-        return f"{size} bytes, more than {LARGEST_FILE}"
-    return f"the snapshot has its {LARGEST_SNAPSHOT} bytes" if size > room else None
+        raise OSError(f"{size} bytes, more than {LARGEST_FILE}")
+    if size > room:
+        raise OSError(f"the snapshot has its {LARGEST_SNAPSHOT} bytes")
+    return without_tokens(path.read_bytes())
 
 
 def _changes(top: Path) -> dict[str, bytes]:
     """The uncommitted diff and the names of untracked files."""
     hidden = [f":(exclude,literal){name}" for name in _listed(top, "--cached", "--ignored", "--exclude-standard")]
     exclude = [*_secret_pathspecs(), *hidden]
-    diff = git("diff", "HEAD", "--", ".", *exclude, folder=top) or ""
+    diff = git("diff", *PLAIN, "HEAD", "--", ".", *exclude, folder=top) or ""
     untracked = git("ls-files", "--others", "--exclude-standard", "--", ".", *exclude, folder=top) or ""
     if len(diff) > LARGEST_FILE:
         diff = diff[:LARGEST_FILE] + f"\n[cut: the diff has {len(diff)} characters]"
     lines = {"changes.diff": diff, "untracked.txt": untracked}
-    return {name: without_tokens(f"{text}\n".encode() if text else b"") for name, text in lines.items()}
+    return {name: without_tokens(os.fsencode(f"{text}\n" if text else "")) for name, text in lines.items()}
 
 
 def _secret_pathspecs() -> Iterator[str]:
