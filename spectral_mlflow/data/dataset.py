@@ -49,7 +49,7 @@ class Dataset:
         val: M token ids of other text, as many as are measured on.
         config: the settings it was made from.
         block_size: context length T that the windows are counted for.
-        train_documents: which documents the training tokens are from; None for a corpus on disk.
+        train_documents: which documents the training tokens are from; None where an earlier version made the tokens.
         cache_hits: splits whose tokens came from the cache.
     """
 

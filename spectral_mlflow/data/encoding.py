@@ -13,7 +13,7 @@ import numpy as np
 from spectral_mlflow.config import DatasetConfig
 from spectral_mlflow.data import documents, tokenizers
 from spectral_mlflow.data.document_table import Documents
-from spectral_mlflow.data.documents import Piece, Source, Split
+from spectral_mlflow.data.documents import Piece, Source
 from spectral_mlflow.data.tokenizers import Ids, Tokenizer
 from spectral_mlflow.data.tokens import Tokens
 
@@ -34,6 +34,7 @@ class State:
         sha256: of one document that of its bytes; of each further one it is of the hash before and the document's.
         train: tokens to train on.
         val: tokens held out.
+        rows: training documents with a token; None where an earlier version, which had no table of them, began.
     """
 
     position: Any = None
@@ -41,10 +42,13 @@ class State:
     sha256: str = ""
     train: int = 0
     val: int = 0
+    rows: int | None = 0
 
     def after(self, piece: Piece, num_tokens: int) -> State:
         """How far it is behind one more piece."""
-        counts = {piece.split: getattr(self, piece.split) + num_tokens} if piece.split else {}
+        counts: dict[str, Any] = {piece.split: getattr(self, piece.split) + num_tokens} if piece.split else {}
+        if self.rows is not None and piece.split == "train" and piece.begins and num_tokens:
+            counts["rows"] = self.rows + 1
         state = dataclasses.replace(self, position=piece.after, **counts)
         if piece.digest is None or piece.augmented:
             return state
@@ -62,7 +66,7 @@ class Encoded:
         train: to train on.
         val: held out.
         state: at the end of the source, or where there were tokens enough.
-        documents: those trained on; None where they are not kept apart.
+        documents: those trained on; None where they are not known.
         cache_hits: splits that came from the cache.
     """
 
@@ -76,8 +80,8 @@ class Encoded:
 
 def encode(
     pieces: Iterable[Piece], source: Source, tokenizer: Tokenizer, state: State
-) -> Iterator[tuple[State, Split | None, Ids]]:
-    """The tokens of each piece, what split they belong to, and how far the source is read with them.
+) -> Iterator[tuple[State, Piece, Ids]]:
+    """The tokens of each piece, and how far the source is read with them.
 
     A separator stands between two documents of a split. The document with the last token that is wanted is cut there.
     """
@@ -92,7 +96,7 @@ def encode(
         if piece.split == "train":
             ids = ids[:room]
         state = state.after(piece, len(ids))
-        yield state, piece.split, ids
+        yield state, piece, ids
 
 
 def in_memory(source: Source, config: DatasetConfig) -> Encoded:
@@ -108,12 +112,12 @@ def in_memory(source: Source, config: DatasetConfig) -> Encoded:
     kind = token_type(tokenizer)
     parts = {"train": [np.empty(0, kind)], "val": [np.empty(0, kind)]}
     state, rows = State(), []
-    for piece, (after, split, ids) in zip(pieces, encode(pieces, source, tokenizer, state), strict=False):
-        if split == "train" and piece.begins and len(ids):
+    for after, piece, ids in encode(pieces, source, tokenizer, state):
+        if after.rows != state.rows:
             rows.append((state.train, piece.file, piece.augmented))
         state = after
-        if split:
-            parts[split].append(ids.astype(kind))
+        if piece.split:
+            parts[piece.split].append(ids.astype(kind))
     train, val = (Tokens(np.concatenate(parts[split])) for split in ("train", "val"))
     return Encoded(tokenizer, train, val, state, Documents.of(rows))
 

@@ -180,7 +180,7 @@ def _piece(row: Row, after: Any, config: DatasetConfig) -> Piece:
     text = row["text"] or ""
     digest = hashlib.sha256(text.encode()).digest()
     named = hashlib.sha256(str(row["id"]).encode()).digest() if row.get("id") else digest
-    return Piece(_split(named, config), text, begins=True, digest=digest, after=after)
+    return Piece(_split(named, config), text, begins=True, digest=digest, after=after, file=after["file"])
 
 
 def _split(digest: bytes, config: DatasetConfig) -> Split | None:

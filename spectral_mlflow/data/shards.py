@@ -1,8 +1,8 @@
 """A corpus tokenised once, into files of bounded size that are mapped into memory.
 
 A folder in the cache holds tokenizer.json, train-00000.bin, val-00000.bin and so on, which are ids without a header,
-and index.json, which says how many of them count and where the source is to be read on. It is written last, so
-whatever a crash leaves behind it is cut off.
+the columns of the table of documents, and index.json, which says how many of them count and where the source is to be
+read on. It is written last, so whatever a crash leaves behind it is cut off.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from filelock import FileLock, Timeout
 
 from spectral_mlflow.config import DatasetConfig, canonical_hash
 from spectral_mlflow.data import cache, documents, encoding, tokenizers
-from spectral_mlflow.data.documents import Source
+from spectral_mlflow.data.document_table import Documents, Rows, append
+from spectral_mlflow.data.documents import Piece, Source
 from spectral_mlflow.data.encoding import Encoded, State, TokenType, encode, token_type
 from spectral_mlflow.data.tokenizers import Ids, Tokenizer
 from spectral_mlflow.data.tokens import Shard, Tokens
@@ -89,8 +90,8 @@ def _encode(folder: Path, source: Source, config: DatasetConfig) -> None:
     writer, report = _Writer(folder, token_type(tokenizer), state), _Report(source.name, state)
     try:
         with closing(source.read(state.position)) as pieces:
-            for after, split, ids in encode(pieces, source, tokenizer, state):
-                writer.add(after, split, ids)
+            for after, piece, ids in encode(pieces, source, tokenizer, state):
+                writer.add(after, piece, ids)
                 report.update(after)
     finally:
         writer.keep()
@@ -100,7 +101,7 @@ def _encode(folder: Path, source: Source, config: DatasetConfig) -> None:
 def _begun(folder: Path, source: Source, config: DatasetConfig) -> tuple[Tokenizer, State]:
     """The tokenizer, and how far an earlier process has come with it; nowhere, if what it left is damaged."""
     index = _index(folder)
-    if index and not index["complete"] and (left := _opened(folder, State(**index["state"]))):
+    if index and not index["complete"] and (left := _opened(folder, _state(index))):
         _log.info("dataset %s: going on behind document %s in %s", source.name, f"{left.state.documents:,}", folder)
         return left.tokenizer, left.state
     with closing(source.read()) as pieces:
@@ -116,7 +117,7 @@ def _finished(folder: Path) -> Encoded | None:
     index = _index(folder)
     if not index or not index["complete"]:
         return None
-    encoded = _opened(folder, State(**index["state"]))
+    encoded = _opened(folder, _state(index))
     if encoded is None:
         _log.warning("%s is damaged; it is made again", folder)
     return encoded
@@ -130,17 +131,22 @@ def _index(folder: Path) -> dict[str, Any] | None:
     return index
 
 
+def _state(index: dict[str, Any]) -> State:
+    return State(**index["state"], rows=index.get("rows"))  # Earlier versions wrote none, and know none in the state.
+
+
 def _opened(folder: Path, state: State) -> Encoded | None:
-    """The tokenizer and as much of both splits as the state counts; None where files are missing or damaged."""
+    """As much of both splits and of their documents as the state counts; None where files are missing or damaged."""
     try:
         tokenizer = tokenizers.load(folder / "tokenizer.json")
         train, val = (
             Tokens.mapped(_files(folder, split, getattr(state, split)), token_type(tokenizer))
             for split in ("train", "val")
         )
+        table = None if state.rows is None else Documents.mapped(folder, state.rows)
     except (FileNotFoundError, ValueError, UserError):
         return None
-    return Encoded(tokenizer, train, val, state)
+    return Encoded(tokenizer, train, val, state, table)
 
 
 def _path(folder: Path, split: str, number: int) -> Path:
@@ -154,18 +160,21 @@ def _files(folder: Path, split: str, num_tokens: int) -> Iterator[tuple[Path, in
 
 
 class _Writer:
-    """Appends tokens. What the index does not count yet is written over by whoever goes on from it."""
+    """Appends tokens and documents. What the index does not count yet is written over by whoever goes on from it."""
 
     def __init__(self, folder: Path, kind: TokenType, state: State) -> None:
         self._folder = folder
         self._kind = kind
         self._kept = self._state = state
         self._pending: dict[str, list[Shard]] = {"train": [], "val": []}
+        self._rows: Rows = []
 
-    def add(self, state: State, split: str | None, ids: Ids) -> None:
-        """Take the tokens that lead to a state; they are kept from time to time."""
-        if split:
-            self._pending[split].append(ids.astype(self._kind))
+    def add(self, state: State, piece: Piece, ids: Ids) -> None:
+        """Take the tokens of a piece, which lead to a state; they are kept from time to time."""
+        if state.rows != self._state.rows:
+            self._rows.append((self._state.train, piece.file, piece.augmented))
+        if piece.split:
+            self._pending[piece.split].append(ids.astype(self._kind))
         self._state = state
         if state.train + state.val >= self._kept.train + self._kept.val + KEPT_EVERY:
             self.keep()
@@ -177,10 +186,13 @@ class _Writer:
             start, end = getattr(self._kept, split), getattr(state, split)
             ids = np.concatenate([np.empty(0, self._kind), *parts])
             self._write(split, start, ids[: end - start])  # An interrupt may fall between tokens and their state.
+        if state.rows is not None and self._kept.rows is not None:
+            append(self._folder, self._kept.rows, self._rows[: state.rows - self._kept.rows])
         sync_directory(self._folder)
-        index = {"complete": complete, "state": dataclasses.asdict(state)}
+        counts = dataclasses.asdict(state)
+        index = {"complete": complete, "rows": counts.pop("rows"), "state": counts}
         replace_file(self._folder / "index.json", json.dumps(index).encode())
-        self._kept, self._pending = state, {split: [] for split in self._pending}
+        self._kept, self._pending, self._rows = state, {split: [] for split in self._pending}, []
 
     def _write(self, split: str, start: int, ids: Shard) -> None:
         while len(ids):

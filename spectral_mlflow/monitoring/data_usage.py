@@ -116,7 +116,9 @@ class DataUsage:
         for name in self.COUNTS:
             setattr(self, name, state["counts"][name])
         for name, flags in self._flags().items():
-            flags[:] = np.unpackbits(state["seen"][name].numpy(), count=len(flags)).astype(bool)
+            bits = state["seen"][name].numpy()
+            if len(bits):  # Else it was not known then which documents there are.
+                flags[:] = np.unpackbits(bits, count=len(flags)).astype(bool)
 
     def _see(self, documents: Positions) -> None:
         self._seen[documents] = True

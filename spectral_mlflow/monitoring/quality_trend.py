@@ -41,7 +41,8 @@ class QualityTrend:
 
     It tells once that the last three samples are all worse than the best median of three by more than four
     deviations of the noise, and again only after they have been good in between. The noise is robust, and a steady
-    rise is none: 1.4826 / sqrt(6) times the median of |v_{i-1} - 2 v_i + v_{i+1}|.
+    rise is none: 1.4826 / sqrt(6) times the median of |v_{i-1} - 2 v_i + v_{i+1}|. Fewer than six samples do not tell
+    it, so a run with fewer hears nothing.
     """
 
     def __init__(self) -> None:

@@ -10,6 +10,8 @@ from typing import Protocol
 
 from spectral_mlflow.data import tunes
 from spectral_mlflow.data.dataset import TEXT_TOKENS, Dataset
+from spectral_mlflow.errors import UserError
+from spectral_mlflow.monitoring.music import abc
 from spectral_mlflow.monitoring.music.quality import MusicQuality
 from spectral_mlflow.monitoring.text_quality import TextQuality
 
@@ -53,12 +55,25 @@ def for_dataset(dataset: Dataset, tokens: int) -> SampleQuality:
     Args:
         dataset: what the model is trained on.
         tokens: of a sample, as the settings have them.
+
+    Raises:
+        UserError: there are too few tunes to compare with.
     """
     corpus = dataset.training_text()
     if dataset.config.name == MUSIC:
         characters = TUNES * len(corpus) / max(1, corpus.count(BEGIN))
-        return MusicAndText(MusicQuality.of(corpus), TextQuality.of(corpus, round(characters)))
+        return MusicAndText(_music(corpus, dataset.config.train_split), TextQuality.of(corpus, round(characters)))
     return TextQuality.of(corpus, round(len(corpus) / min(len(dataset.train), TEXT_TOKENS) * tokens))
+
+
+def _music(corpus: str, train_split: float) -> MusicQuality:
+    try:
+        return MusicQuality.of(corpus)
+    except ValueError as failure:
+        raise UserError(
+            f"dataset.train_split: given {train_split}, which leaves too little to compare samples with ({failure}); "
+            "choose a larger one, or monitoring.sample_tokens=0"
+        ) from None
 
 
 def length(dataset_name: str, sample_tokens: int) -> int:
@@ -67,5 +82,5 @@ def length(dataset_name: str, sample_tokens: int) -> int:
 
 
 def tune(text: str) -> str:
-    """The first tune of what a model has written, with the empty line behind it."""
-    return text.partition("\n\n")[0] + "\n\n"
+    """The first tune of what a model has written, which the next one ends too; with an empty line behind it."""
+    return "".join(abc.split(text)[:1]) + "\n"

@@ -10,6 +10,7 @@ from statistics import fmean, pstdev
 
 PIECES = 200  # Of the corpus, evenly spaced.
 RUN = 10  # Characters that count as repeated when they come again.
+HELD_OUT = 0.1  # Largest share of the corpus that a piece may be, to be compared with the rest as if it were new.
 LEAST_DEVIATION = 0.01  # As fine as a sample of some hundred words can tell.
 
 _TOKEN = re.compile(r"\w+|[^\w\s]")
@@ -22,7 +23,8 @@ class TextQuality:
     """Measures a text by its value in each quality, and by its distance to the corpus: |value - mean| / deviation.
 
     Mean and deviation are those of pieces of the corpus that are as long as a sample, since all of the qualities
-    depend on length.
+    depend on length. A corpus that is shorter than a sample is taken again and again, as a model that knows it by heart
+    would write it.
 
     Attributes:
         reference: mean and deviation of each quality over the pieces; a deviation is at least 0.01.
@@ -46,10 +48,12 @@ class TextQuality:
         """
         if not corpus:
             raise ValueError("an empty corpus: nothing to compare with")
-        length = max(1, min(length, len(corpus)))
+        length = max(1, length)
+        words, held_out = Counter(_words(corpus)), length <= HELD_OUT * len(corpus)
+        if length > len(corpus):
+            corpus = "\n".join([corpus] * (length // len(corpus) + 2))
         places = sorted({number * (len(corpus) - length) // (PIECES - 1) for number in range(PIECES)})
-        words = Counter(_words(corpus))
-        rows = [_measure(corpus[place : place + length], words, held_out=True) for place in places]
+        rows = [_measure(corpus[place : place + length], words, held_out=held_out) for place in places]
         columns = {name: [row[name] for row in rows] for name in rows[0]}
         return cls(words, {n: (fmean(c), max(pstdev(c), LEAST_DEVIATION)) for n, c in columns.items()})
 
@@ -93,7 +97,7 @@ def _repetition(text: str) -> float:
 
 
 def _validity(text: str, words: Counter[str], *, held_out: bool) -> float:
-    """Share of valid words; those of a piece of the corpus must stand elsewhere in it too.
+    """Share of valid words; those of a small piece of the corpus must stand elsewhere in it too.
 
     The first and the last word are left out, since a cut may have gone through them.
     """

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from spectral_mlflow.config import ExperimentConfig
@@ -48,12 +51,17 @@ class Gallery:
         length = sample_quality.length(name, self._config.monitoring.sample_tokens)
         if not length:
             return {}
-        with self._watch.section("sample"):
+        failed, advice = (
+            f"there is no sample of step {self._state.step}",
+            "are the weights finite? see the other alerts",
+        )
+        with self._watch.section("sample"), self._guarded("sample", failed, advice):
             text = self._tunes(length) if name == sample_quality.MUSIC else self._text(length)
             self._tracker.log_sample(self._state.step, text)
             if name == sample_quality.MUSIC:
                 self._save_music(text)
             return self._measure(text)
+        return {}
 
     def draw(self) -> None:
         """Draw the plots of this step, and count the weights where that is asked for."""
@@ -71,11 +79,8 @@ class Gallery:
         if path.exists():
             return
         tokens = self._dataset.train[: self._config.model.block_size][None]
-        try:
+        with self._guarded("model_graph", "the graph of the model is not kept", "monitoring.model_graph=false"):
             write_model_graph(self._state.model, tokens.to(next(self._state.model.parameters()).device), path)
-        except (OSError, UserError) as failure:
-            self._warn("model_graph", f"the graph of the model is not kept: {failure}", "monitoring.model_graph=false")
-        else:
             self._tracker.event("model_graph", step=self._state.step, path=path.name)
 
     def _text(self, length: int) -> str:
@@ -98,30 +103,28 @@ class Gallery:
         return torch.Generator().manual_seed(self._config.training.seed)
 
     def _measure(self, text: str) -> dict[str, float]:
-        if not self._quality:
-            return {}
-        try:
-            return self._quality.measure(text)
-        except Exception as failure:  # Nobody knows what a model may write.
-            message = f"the sample of step {self._state.step} is not measured: {type(failure).__name__}: {failure}"
-            self._warn("quality", message, "the sample itself is kept")
-            return {}
+        with self._guarded("quality", f"the sample of step {self._state.step} is not measured", "read the sample"):
+            return self._quality.measure(text) if self._quality else {}
+        return {}
 
     def _save_music(self, text: str) -> None:
-        try:
-            for path in music_files.save(text, self._tracker.run_dir / "samples", self._state.step):
-                self._tracker.add_artifact(path, "sample", self._state.step)
-        except OSError as failure:
-            self._warn("sample", f"the music of step {self._state.step} is not kept: {failure}", "free some space")
+        step = self._state.step
+        with self._guarded("sample", f"the music of step {step} is not kept", "its text is kept where there is space"):
+            for path in music_files.save(text, self._tracker.run_dir / "samples", step):
+                self._tracker.add_artifact(path, "sample", step)
 
     def _write_histograms(self) -> None:
         step, folder = self._state.step, self._tracker.run_dir / "histograms"
-        try:
+        with self._guarded("histogram", f"the histograms of step {step} are not kept", "free some space"):
             path = write_histograms(self._state.model, step, folder)
-        except OSError as failure:
-            self._warn("histogram", f"the histograms of step {step} are not kept: {failure}", "free some space")
-        else:
             self._tracker.event("histogram", step=step, path=path.relative_to(self._tracker.run_dir).as_posix())
 
-    def _warn(self, kind: str, message: str, advice: str) -> None:
-        self._watch.alert(self._state.step, Alert(kind, "warning", message, advice=advice))
+    @contextmanager
+    def _guarded(self, kind: str, loss: str, advice: str) -> Iterator[None]:
+        """Tell of whatever fails inside, since training can do without it: nobody knows what a model may write."""
+        try:
+            yield
+        except Exception as failure:
+            known = isinstance(failure, OSError | UserError)
+            reason = str(failure) if known else f"{type(failure).__name__}: {failure}"
+            self._watch.alert(self._state.step, Alert(kind, "warning", f"{loss}: {reason}", advice=advice))

@@ -49,12 +49,16 @@ def test_one_text_is_one_document(tmp_path: Path) -> None:
     assert (list(documents.starts), list(documents.files)) == ([0], [0])
 
 
-def test_a_corpus_on_disk_has_no_table_but_hits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both splits are made once and come from the cache from then on."""
-    monkeypatch.setattr(encoding, "SMALL", 100)
+def test_a_corpus_on_disk_has_its_table_and_hits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both splits are made once and come from the cache from then on; the table is that of a corpus in memory."""
     config = DatasetConfig(path=str(folder(tmp_path)))
+    wanted = dataset.prepare(config, block_size=4).train_documents
+    monkeypatch.setattr(encoding, "SMALL", 100)
     first, second = (dataset.prepare(config, block_size=4) for _ in range(2))
-    assert first.train_documents is None
+    for found in (first.train_documents, second.train_documents):
+        assert wanted is not None
+        assert found is not None
+        assert all(np.array_equal(column, getattr(wanted, name)) for name, column in vars(found).items())
     assert (first.cache_hits, second.cache_hits) == (0, 2)
     assert np.array_equal(first.train[:], second.train[:])
 

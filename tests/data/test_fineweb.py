@@ -41,6 +41,7 @@ def test_files_are_read_row_by_row(write_parquet: WriteParquet) -> None:
     assert [piece.text for piece in pieces[130:]] == [piece.text for piece in read(folder / "b.parquet")]
     assert all(piece.begins and piece.digest for piece in pieces)
     assert pieces[-1].after["rows"] == 160
+    assert [piece.file for piece in pieces] == [0] * 130 + [1] * 30
 
 
 def test_a_path_is_no_pattern(write_parquet: WriteParquet) -> None:

@@ -17,6 +17,7 @@ from pages import WriteParquet, words
 
 from spectral_mlflow.config import DatasetConfig
 from spectral_mlflow.data import corpora, dataset, encoding, shards
+from spectral_mlflow.data.document_table import Documents
 from spectral_mlflow.data.documents import Piece
 from spectral_mlflow.data.encoding import Encoded, State
 from spectral_mlflow.data.texts import Texts
@@ -45,6 +46,9 @@ def config(folder: Path) -> DatasetConfig:
 
 def same(one: Encoded, other: Encoded) -> bool:
     """Whether tokens, hash and counts are equal; what a library says of its place depends on where it began."""
+    assert one.documents is not None
+    assert other.documents is not None
+    assert all(np.array_equal(column, getattr(other.documents, name)) for name, column in vars(one.documents).items())
     pairs = ((one.train, other.train), (one.val, other.val))
     counts = [dataclasses.replace(encoded.state, position=None) for encoded in (one, other)]
     return counts[0] == counts[1] and all(torch.equal(a[:], b[:]) for a, b in pairs)
@@ -167,16 +171,51 @@ def test_an_interruption_loses_nothing(
     assert same(again, made(config))
 
 
+def earlier(folder: Path) -> None:
+    """What the version before the table of documents would have left."""
+    path = folder / "index.json"
+    index = json.loads(path.read_bytes())
+    del index["rows"]
+    path.write_text(json.dumps(index))
+    for column in folder.glob("documents-*.bin"):
+        column.unlink()
+
+
+def test_tokens_of_an_earlier_version_are_used(config: DatasetConfig, cache: Path) -> None:
+    """Finished or not, they count, without a table of documents."""
+    before = made(config).train[:].tolist()
+    earlier(cached(cache))
+    found = made(config)
+    assert (found.documents, found.cache_hits) == (None, 2)
+    assert found.train[:].tolist() == before
+
+
+def test_tokens_that_an_earlier_version_began_are_gone_on_with(config: DatasetConfig, cache: Path) -> None:
+    """To the same tokens."""
+    source = Interrupted(corpora.find(config), KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        shards.on_disk(source, config)
+    earlier(cached(cache))
+    found = shards.on_disk(source, config)
+    assert source.positions[-1] == [11, 0]
+    assert found.documents is None
+    assert torch.equal(found.train[:], encoding.in_memory(corpora.find(config), config).train[:])
+
+
 def test_an_interrupt_between_tokens_and_their_state_is_cut_off(tmp_path: Path) -> None:
     """Tokens that no state counts are not there for whoever goes on."""
     writer = shards._Writer(tmp_path, np.uint16, State())
-    writer.add(State(train=2), "train", np.array([1, 2]))
+    writer.add(State(train=2, rows=1), Piece("train", "", True, b"", 1, file=4), np.array([1, 2]))
     writer._pending["train"].append(np.array([3, 4], dtype=np.uint16))
+    writer._rows.append((2, 5, False))
     writer.keep()
     assert np.fromfile(tmp_path / "train-00000.bin", np.uint16).tolist() == [1, 2]
-    writer.add(State(train=3), "train", np.array([5]))
+    writer.add(State(train=3, rows=2), Piece("train", "", True, b"", 2, file=6, augmented=True), np.array([5]))
     writer.keep()
     assert np.fromfile(tmp_path / "train-00000.bin", np.uint16).tolist() == [1, 2, 5]
+    table = Documents.mapped(tmp_path, 2)
+    assert (table.starts.tolist(), table.files.tolist()) == ([0, 2], [4, 6])
+    assert table.augmented.tolist() == [False, True]
 
 
 PREPARE = """
@@ -243,6 +282,8 @@ DAMAGES = {
     "a file is gone": lambda folder: (folder / "train-00000.bin").unlink(),
     "the tokenizer is damaged": lambda folder: (folder / "tokenizer.json").write_text("{"),
     "a file is short": lambda folder: os.truncate(folder / "val-00000.bin", 10),
+    "a column is gone": lambda folder: (folder / "documents-files.bin").unlink(),
+    "a column is short": lambda folder: os.truncate(folder / "documents-starts.bin", 10),
 }
 
 

@@ -1,6 +1,7 @@
 """Each kind of anomaly is found where it is, by its name and soon; nothing is told of a healthy run."""
 
 import math
+import random
 from collections.abc import Callable
 
 import pytest
@@ -89,6 +90,40 @@ def test_a_fault_is_told_by_its_kind(kind: str) -> None:
 def test_a_healthy_run_is_silent(seed: int) -> None:
     """Warm-up, cosine, evaluations, noise, an allocator that fills up and a jump of memory are no anomalies."""
     assert alerts(healthy(seed)) == []
+
+
+def with_memory(memory: Callable[[int], float]) -> list[StepRecord]:
+    """Records of a memory, sampled at every step, and nothing else."""
+    draw = random.Random(0)
+    return [StepRecord(step, {"system/rss_mb": memory(step) + draw.random() / 5}, 0.1) for step in range(1, 401)]
+
+
+def test_stairs_that_level_off_are_no_leak() -> None:
+    """Plots and samples take memory at each of their times, and less and less of it."""
+    stairs = (364, 507, 557, 571, 580, 593, 605, 607)
+    assert alerts(with_memory(lambda step: stairs[min((step + 15) // 20, 7)])) == []
+    assert alerts(with_memory(lambda step: 507 + 100 * (1 - 0.8 ** (step // 10)))) == []
+
+
+@pytest.mark.parametrize("every", [1, 5, 30])
+def test_a_leak_is_found_whatever_it_leaks_at(every: int) -> None:
+    """At every step, or at each of the larger things between them, which takes longer to be sure of."""
+    told = alerts(with_memory(lambda step: 400 + 2 * every * (step // every)))
+    assert [alert.kind for _, alert in told] == ["memory_growth"]
+    assert told[0][0] <= (200 if every > 1 else 100)
+
+
+def test_the_fall_of_the_first_losses_is_no_oscillation() -> None:
+    """A loss that falls in two bends, as it does in the warm-up of the learning rate."""
+    draw = random.Random(0)
+    for bend in (30, 40, 50):
+        losses = (2.6 + 1.6 / (1 + math.exp((step - bend) / 12)) + draw.gauss(0, 0.04) for step in range(1, 300))
+        assert alerts(StepRecord(step, {"loss": loss}, 0.1) for step, loss in enumerate(losses, 1)) == []
+
+
+def test_a_loss_below_zero_is_a_loss() -> None:
+    """A log-likelihood of densities falls below zero from the beginning on."""
+    assert alerts(StepRecord(step, {"loss": -3 - step / 100}, 0.1) for step in range(1, 100)) == []
 
 
 def test_a_rollback_knows_the_last_good_step() -> None:

@@ -71,6 +71,7 @@ def test_ties_join_notes_of_one_pitch() -> None:
         ((60,), 2), ((62,), 0.5), ((64,), 0.5), ((64,), 0.5),
     ]  # fmt: skip
     assert [note.pitches for note in melody(read("[CEG] C"))] == [((67,)), ((60,))]
+    assert [(n.pitches, n.length) for n in melody(read("[AE]-A [A,C,]"))] == [((69,), 1), ((57,), 0.5)]
 
 
 @pytest.mark.parametrize(
@@ -116,8 +117,17 @@ def test_anything_can_be_read(header: str, text: str) -> None:
     assert all(bar.length > 0 for bar in tune.bars)
 
 
+def test_what_is_never_closed_ends_where_the_next_one_opens() -> None:
+    """Reading a line of nothing else takes no longer than any other line."""
+    tune = read("{{d}F [K:[K:D] F")
+    assert [note.pitches for note in tune.notes] == [(65,), (66,)]
+    assert tune.unknown == len("{[K:")
+    assert read("{" * 200_000).unknown == 200_000
+
+
 @pytest.mark.parametrize(
-    "text", ["C" + "9" * 5000, "Z" + "9" * 5000, "C/" + "9" * 5000, "C" + "'" * 5000, "K:" + "C" * 5000]
+    "text",
+    ["C" + "9" * 5000, "Z" + "9" * 5000, "C/" + "9" * 5000, "C/" + "/" * 5000, "C" + "'" * 5000, "K:" + "C" * 5000],
 )
 def test_absurd_numbers_are_no_music(text: str) -> None:
     """They are counted, and nothing overflows."""

@@ -59,6 +59,13 @@ def test_order_matters(name: str) -> None:
         assert real > noise
 
 
+def test_the_first_bars_of_an_endless_tune_are_compared() -> None:
+    """Comparing each with each takes time that grows with their number squared; 256 are more than a tune has."""
+    others = [" ".join("CDEFGABc"[number >> place & 7] for place in range(0, 24, 3)) for number in range(1, 1000)]
+    assert metrics.structural_coherence(of(" | ".join(["C8"] * 100 + others))) < 1
+    assert metrics.structural_coherence(of(" | ".join(["C8"] * 256 + others))) == 1
+
+
 def test_each_metric_says_what_it_is() -> None:
     """Nine, each with a docstring; the tenth is what they are together."""
     assert len(METRICS) == 9

@@ -10,6 +10,7 @@ from made_tunes import made, shuffled
 from spectral_mlflow.monitoring.music.abc import parse
 from spectral_mlflow.monitoring.music.metrics import METRICS
 from spectral_mlflow.monitoring.music.quality import MusicQuality, complete, is_valid
+from spectral_mlflow.monitoring.sample_quality import tune
 
 QUALITY = MusicQuality.of("\n".join(made(seed) for seed in range(100)))
 HELD_OUT = [made(seed) for seed in range(1000, 1030)]
@@ -71,6 +72,12 @@ def test_the_last_tune_of_a_sample_may_be_cut() -> None:
     assert complete(f"{one}\n{other[:60]}") == [one]
     assert complete(other[:60]) == [other[:60] + "\n"]
     assert complete(f"{one}\n{other}\n") == [one, other]
+
+
+def test_many_tunes_are_as_many() -> None:
+    """What a model begins as another tune within one is no further tune of the sample."""
+    texts = [made(0).replace("|:", "|:\nX:2\n", 1), *map(made, range(1, 16))]
+    assert len(complete("".join(map(tune, texts)))) == 16
 
 
 def test_nothing_to_compare_with() -> None:

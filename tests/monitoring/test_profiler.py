@@ -115,6 +115,25 @@ def test_growth_of_memory_is_the_largest_of_a_call(clock: Clock) -> None:
     assert found(profiler)["forward"].growth == 250
 
 
+def test_memory_that_cannot_be_told_stops_no_program(clock: Clock) -> None:
+    """It is asked for no more, the time is measured all the same, and the report says what is missing."""
+    answers = iter([100])
+    profiler = CodeProfiler(clock=clock, memory=lambda: next(answers))
+    for _ in range(2):
+        with profiler.section("forward"):
+            clock.wait(1)
+    assert (found(profiler)["forward"].growth, found(profiler)["forward"].total) == (0, 2.0)
+    assert profiler.advice() == ["growth of memory is not known: StopIteration: "]
+
+
+def test_the_cost_of_tracking_is_a_line(clock: Clock) -> None:
+    """What watching costs is added up under the table."""
+    profiler = CodeProfiler(clock=clock, memory=lambda: 0)
+    for name, taken in (("forward", 6.0), ("logging", 1.0), ("monitors", 0.5), ("usage", 0.25), ("system", 0.25)):
+        profiler.add(name, taken)
+    assert "\ntracking (logging + monitors + usage + system): 2.000 s, 25.0%\n" in profiler.markdown()
+
+
 def test_names_are_bounded(clock: Clock) -> None:
     """However many names a program makes up, the profile does not grow with them."""
     profiler = CodeProfiler(clock=clock, memory=lambda: 0)

@@ -103,6 +103,13 @@ def test_streams_without_terminal_get_no_control_characters(monkeypatch: pytest.
     assert stream.getvalue() == f"saved [bold]x[/bold] {'long ' * 50}\nstep 1/10 (10%)  loss 1.0000\n"
 
 
+def test_a_note_cannot_steer_a_terminal() -> None:
+    """What an exception says is one line without escape codes, carriage returns and bells."""
+    stream = io.StringIO()
+    Progress(10, stream=stream, clock=Clock()).note("failed: \x1b[2Jgone\r\n\x07step 10/10", "warning")
+    assert stream.getvalue() == "failed: \\x1b[2Jgone\\r\\n\\x07step 10/10\n"
+
+
 @given(rate=st.floats(0.001, 1000), done=st.integers(1, 200), start=st.integers(0, 100))
 def test_remaining_time_at_a_steady_rate_is_exact(rate: float, done: int, start: int) -> None:
     """At a constant rate the ETA is the remaining steps times the time of one, from the first step on."""

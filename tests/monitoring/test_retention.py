@@ -13,7 +13,18 @@ from hypothesis import strategies as st
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.monitoring import CheckpointManager, CheckpointStrategy
 from spectral_mlflow.monitoring.checkpoint_list import Checkpoint
-from spectral_mlflow.monitoring.retention import Policy, at_most, best, every, everything, hourly, last, nothing, ranked
+from spectral_mlflow.monitoring.retention import (
+    Policy,
+    at_most,
+    best,
+    every,
+    everything,
+    hourly,
+    last,
+    nothing,
+    ranked,
+    spread,
+)
 
 
 def record(step: int, sequence: int, loss: float | None = None, minutes: int | None = None) -> Checkpoint:
@@ -41,6 +52,8 @@ RUN = [record(step, step // 100, loss, minutes=step // 100 * 10) for step, loss 
     (hourly(1 / 6), [600, 500, 400, 300, 200, 100]),
     (hourly(24), [100]),
     (hourly(0), []),
+    (spread(100, 3), [500, 400, 200]),
+    (spread(10, 2), [600]),
     (last(1) | best(1) | every(300), [600, 300, 200]),
     (at_most(3, best(1)), [600, 500, 200]),
     (at_most(1, last(1) | best(1)), [600, 200]),

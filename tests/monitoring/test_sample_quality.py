@@ -7,6 +7,7 @@ import pytest
 
 from spectral_mlflow.config import DatasetConfig
 from spectral_mlflow.data import dataset
+from spectral_mlflow.errors import UserError
 from spectral_mlflow.monitoring import sample_quality
 
 
@@ -36,10 +37,21 @@ def test_tunes_are_measured_as_music_and_text() -> None:
     assert "repetition" in quality.reference
 
 
+@pytest.mark.skipif(find_spec("music21") is None, reason="music21 is not installed")
+def test_one_tune_is_too_few_to_compare_with() -> None:
+    """The error names the setting, in one line."""
+    prepared = dataset.prepare(DatasetConfig(name="oneills", train_split=0.0005), block_size=8)
+    with pytest.raises(UserError, match=r"^dataset\.train_split: given 0\.0005, .*; choose a larger one") as failure:
+        sample_quality.for_dataset(prepared, 300)
+    assert "\n" not in str(failure.value)
+
+
 def test_prompts_and_lengths() -> None:
     """A tune may be as long as nearly all tunes and ends where its lines end; a text is as long as asked for."""
     assert sample_quality.tune(f"{sample_quality.BEGIN}K:G\nGAB|]\n\nX:1\nK:D\n") == "X:1\nK:G\nGAB|]\n\n"
     assert sample_quality.tune("X:1\nK:G\nGA") == "X:1\nK:G\nGA\n\n"
+    assert sample_quality.tune("X:1\nK:G\nGA|\nX:2\nK:D\nDE|") == "X:1\nK:G\nGA|\n\n"
+    assert sample_quality.tune("X:1\n\n") == sample_quality.tune("X:1\nX:1\n \n") == "X:1\n\n"
     assert sample_quality.length("oneills", 300) >= 600
     assert [sample_quality.length(*asked) for asked in (("oneills", 0), ("oneills", 2000), ("text", 300))] == [
         0,

@@ -2,6 +2,7 @@
 
 import gzip
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -110,9 +111,9 @@ def test_rotation_keeps_the_newest_backups_gzipped(tmp_path: Path) -> None:
     with StructuredLog(tmp_path / "training.log", largest_file=500, backups=3) as log:
         for number in range(60):
             log.entry("INFO", "test", f"entry {number}")
-    names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == ["training.log", "training.log.1.gz", "training.log.2.gz", "training.log.3.gz"]
-    backups = [gzip.decompress((tmp_path / name).read_bytes()).decode() for name in reversed(names[1:])]
+    parts = sorted(tmp_path.glob("*.gz"), key=lambda path: int(path.suffixes[1][1:]))
+    assert len(list(tmp_path.iterdir())) == 1 + len(parts) == 4
+    backups = [gzip.decompress(part.read_bytes()).decode() for part in parts]
     text = "".join([*backups, (tmp_path / "training.log").read_text()])
     numbers = [int(number) for number in re.findall(r"entry (\d+)\n", text)]
     assert numbers == list(range(numbers[0], 60))
@@ -163,7 +164,7 @@ def test_two_readers_follow_through_rotations(tmp_path: Path) -> None:
                         pass
         log.entry("INFO", "test", "the last one")
         outputs = [reader.communicate(timeout=300)[0] for reader in readers]
-    assert (tmp_path / "training.log.2.gz").exists()
+    assert len(list(tmp_path.glob("training.log.*.gz"))) == 2
     for output in outputs:
         text = output[output.index(b"END") :].decode()
         assert [int(number) for number in re.findall(r"entry (\d+)\n", text)] == list(range(300))
@@ -177,17 +178,55 @@ def test_an_interrupted_rotation_is_finished_by_the_next(tmp_path: Path) -> None
         for number in range(4):
             log.entry("INFO", "test", f"entry {number}")
     assert not (tmp_path / "training.log.1").exists()
-    kept = sorted(tmp_path.glob("*.gz"), reverse=True)
+    kept = sorted(tmp_path.glob("*.gz"))
     texts = [gzip.decompress(part.read_bytes()).decode() for part in kept]
     assert texts[0] == "of before\n"
     assert re.findall(r"entry (\d)\n", "".join(texts) + path.read_text()) == list("0123")
 
 
-def test_a_rotation_that_fails_loses_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Where the name of the backup is taken, the file goes on growing, is told of once, and rotates when it can."""
+KILLED_AT_CALL = """
+import os, signal, sys
+from pathlib import Path
+from spectral_mlflow.monitoring import StructuredLog
+folder, last = Path(sys.argv[1]), int(sys.argv[2])
+calls = 0
+def count(event, arguments):
+    global calls
+    changes = event in ("os.rename", "os.remove") and str(folder) in str(arguments[0])
+    calls += changes
+    if changes and calls == last:
+        os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(count)
+log = StructuredLog(folder / "training.log", largest_file=150, backups=3)
+for number in range(40):
+    log.entry("INFO", "test", f"entry {number}")
+"""
+
+
+@pytest.mark.parametrize("call", [13, 14, 15, 17])
+def test_a_rotation_that_is_killed_anywhere_loses_and_doubles_nothing(tmp_path: Path, call: int) -> None:
+    """Killed before any of its changes of names, what follows finds each entry once, and as many backups as ever."""
     path = tmp_path / "training.log"
-    (tmp_path / "training.log.1.gz").mkdir()
-    (tmp_path / "training.log.1.gz" / "in the way").touch()
+    killed = subprocess.run([sys.executable, "-c", KILLED_AT_CALL, str(tmp_path), str(call)])
+    assert killed.returncode == -signal.SIGKILL
+    before = re.findall(r"entry (\d+)\n", path.read_text()) if path.exists() else []
+    with StructuredLog(path, largest_file=150, backups=3) as log:
+        for number in range(100, 104):
+            log.entry("INFO", "test", f"entry {number}")
+    parts = sorted(tmp_path.glob("*.gz"), key=lambda part: int(part.suffixes[1][1:]))
+    assert len(list(tmp_path.iterdir())) == 1 + len(parts) == 4
+    text = "".join([*(gzip.decompress(part.read_bytes()).decode() for part in parts), path.read_text()])
+    found = [int(number) for number in re.findall(r"entry (\d+)\n", text)]
+    first = [number for number in found if number < 100]
+    assert first == list(range(first[0], first[-1] + 1))
+    assert not before or first[-1] == int(before[-1])
+    assert found[len(first) :] == [100, 101, 102, 103]
+
+
+def test_a_rotation_that_fails_loses_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Where nothing can be gzipped, the file goes on growing, is told of once, and rotates when it can."""
+    path = tmp_path / "training.log"
+    (tmp_path / "training.log.tmp").mkdir()
     with StructuredLog(path, largest_file=1000, backups=1) as log:
         for number in range(40):
             log.entry("INFO", "test", f"entry {number}")

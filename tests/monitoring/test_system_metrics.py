@@ -1,11 +1,15 @@
 """SystemMetrics: samples taken beside training, each shown once, and a thread that ends."""
 
+import sys
 import threading
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import cast
 
 import psutil
 import pytest
 
+from spectral_mlflow.monitoring import system_metrics
 from spectral_mlflow.monitoring.system_metrics import Gpu, SystemMetrics
 
 PATIENCE = 60.0
@@ -93,6 +97,52 @@ def test_what_fails_is_told_once_and_ends_the_sampling(tmp_path: Path) -> None:
     system.stop()
     assert [type(failure) for failure in told] == [psutil.AccessDenied]
     assert system.latest
+
+
+@pytest.mark.parametrize("call", ["nvmlInit", "nvmlDeviceGetCount", "nvmlDeviceGetMemoryInfo", "nvmlShutdown"])
+def test_a_driver_that_raises_anything_ends_the_sampling_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """Whatever of the library of NVIDIA fails, and with whatever error, is told once at most."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("driver gone")
+
+    found = SimpleNamespace(used=0, gpu=0)
+    library: dict[str, object] = dict.fromkeys(("nvmlInit", "nvmlShutdown"), lambda: None)
+    library |= {"NVMLError": OSError, "nvmlDeviceGetCount": lambda: 1}
+    names = ("HandleByIndex", "HandleByUUID", "MemoryInfo", "UtilizationRates")
+    library |= {f"nvmlDeviceGet{name}": lambda _: found for name in names}
+    monkeypatch.setitem(sys.modules, "pynvml", cast(ModuleType, SimpleNamespace(**{**library, call: fail})))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    told: list[Exception] = []
+    with SystemMetrics(tmp_path, 3600.0, on_failure=told.append) as system:
+        assert ("system/gpu_memory_mb" in system.latest) == (call == "nvmlShutdown")
+    assert [str(failure) for failure in told] == ["driver gone"] * (call != "nvmlShutdown")
+
+
+def test_a_sample_that_never_comes_holds_up_no_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that does not answer is waited for for a while; the thread ends with the process."""
+    asked, answers = threading.Event(), threading.Event()
+
+    class Hangs(SystemMetrics):
+        def _take(self) -> None:
+            if self.samples:
+                asked.set()
+                answers.wait(PATIENCE)
+            super()._take()
+
+    monkeypatch.setattr(system_metrics, "PATIENCE", 0.01)
+    before = len(sampling_threads())
+    system = Hangs(tmp_path, 0.001)
+    system.start()
+    assert asked.wait(PATIENCE)
+    system.stop()
+    assert [thread.daemon for thread in sampling_threads()] == [True] * (before + 1)
+    answers.set()
+    monkeypatch.setattr(system_metrics, "PATIENCE", PATIENCE)
+    system.stop()
+    assert len(sampling_threads()) == before
 
 
 def test_gpus_are_those_of_the_machine() -> None:

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spectral_mlflow.monitoring.monitor import StepRecord
+from spectral_mlflow.monitoring.quality_trend import QualityTrend
 from spectral_mlflow.monitoring.text_quality import TextQuality
 
 VOCABULARY = [
@@ -74,15 +76,34 @@ def test_the_reference_is_of_the_length_of_a_sample() -> None:
 
 def test_words_of_a_piece_must_stand_elsewhere() -> None:
     """So the corpus itself is no better than a new text of its kind."""
-    rare = " ".join(f"only{chr(97 + i // 26)}{chr(97 + i % 26)}" for i in range(600))
+    rare = " ".join(f"single{chr(97 + i // 26)}{chr(97 + i % 26)}" for i in range(600))
     assert TextQuality.of(rare, LENGTH).reference["word_validity"][0] == 0
     assert QUALITY.reference["word_validity"][0] == pytest.approx(1)
 
 
 @pytest.mark.parametrize("corpus", ["a", "ab", "one two"])
 def test_a_tiny_corpus_will_do(corpus: str) -> None:
-    """Shorter than a sample, it is one piece."""
-    assert TextQuality.of(corpus, 100).measure(corpus)["quality/entropy"] >= 0
+    """Shorter than a sample, it is compared with itself again and again."""
+    quality = TextQuality.of(corpus, 100)
+    assert quality.measure("\n".join([corpus] * 100)[:100])["quality_distance/overall"] < 1
+    assert quality.measure("zwei drei " * 10)["quality_distance/overall"] > 10
+
+
+@pytest.mark.parametrize("size", [170, 360, 700, 2000])
+def test_a_small_corpus_is_nearest_to_itself(size: int) -> None:
+    """The fewer letters of it are wrong the nearer a sample is, and no alert says that it has become worse."""
+    rare = " ".join(f"{chr(97 + i % 26)}{VOCABULARY[i % 30]}{chr(97 + i // 26)}" for i in range(400))[:size]
+    quality, trend, chance = TextQuality.of(rare, 300), QualityTrend(), random.Random(0)
+    distances, alerts = [], []
+    for step in range(12):
+        noise = max(0.0, 0.5 - step / 16)
+        text = "".join(chance.choice("abcdefghij ") if chance.random() < noise else letter for letter in rare * 2)[:300]
+        found = quality.measure(text)
+        distances.append(found["quality_distance/overall"])
+        alerts += trend.observe(StepRecord(step, found, 1.0)).alerts
+    assert alerts == []
+    assert distances[-1] == min(distances)
+    assert distances[-1] < distances[0] / 5
 
 
 def test_an_empty_corpus_is_a_mistake() -> None:

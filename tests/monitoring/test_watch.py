@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
@@ -224,6 +225,45 @@ def test_operators_are_traced_on_request(bench: Bench) -> None:
     kept = [event["path"] for event in bench.events("artifact")]
     assert kept == ["artifacts/trace_step_8.json.gz", "artifacts/operators_step_8.txt"]
     assert "aten::softmax" in bench.run(kept[1]).read_text()
+
+
+def test_a_run_that_is_too_short_for_a_trace_says_so(bench: Bench) -> None:
+    """Who asked for a trace of operators and gets none finds out why."""
+    bench.monitoring = replace(bench.monitoring, profile=True)
+    with bench.watch() as watch:
+        for step in range(1, 8):
+            watch.step(step, {"loss": 1.0}, seconds=1.0)
+        watch.finish(7)
+    assert [event["message"] for event in bench.events("log") if "trace" in event["message"]] == [
+        "no trace of operators: it takes 8 steps of one process"
+    ]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_memory_of_a_gpu_that_is_not_there_is_a_metric_like_any_other(bench: Bench) -> None:
+    """A loop that logs it on every machine goes on; the log has no field for it."""
+    with bench.watch() as watch:
+        watch.step(2, {"loss": 1.0, "gpu_memory_mb": 0.0}, seconds=1.0)
+    assert bench.lines()[0]["gpu_memory_mb"] == 0.0
+    text = bench.run("logs/training.log").read_text()
+    assert "Memory: RAM" in text
+    assert "GPU" not in text
+
+
+def test_a_machine_that_tells_nothing_costs_one_alert(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system does not know this process, the run is watched without its memory."""
+    monkeypatch.setattr(psutil, "Process", gone)
+    with bench.watch() as watch:
+        with watch.section("forward"):
+            watch.step(1, {"loss": 1.0}, seconds=1.0)
+        watch.finish(1)
+    assert [event["kind"] for event in bench.events("alert")] == ["system"]
+    assert "growth of memory is not known: NoSuchProcess" in bench.run("artifacts/profile.md").read_text()
+
+
+def gone() -> None:
+    """What psutil says of this process where there is no /proc."""
+    raise psutil.NoSuchProcess(1)
 
 
 def test_a_tensor_is_a_number_and_time_is_measured(bench: Bench) -> None:

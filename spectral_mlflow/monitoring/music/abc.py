@@ -16,9 +16,10 @@ SHORTEST, LONGEST = 1 / 64, 64.0  # Note that can be meant, in quarter notes.
 MOST_BROKEN = 3  # Signs of a broken rhythm.
 
 _LENGTH = r"\d*(?:/+\d*)?"
+# What is never closed ends where the next one opens: else each of many would be read to the end of the line.
 _TOKEN = re.compile(
-    rf"""(?P<field>\[[A-Za-z]:[^\]\n]*\])
-    |(?P<skipped>\{{[^}}\n]*\}}|"[^"\n]*"|![^!\n]*!|[()\s.~HLMOPSTRuvky`\\-])
+    rf"""(?P<field>\[[A-Za-z]:[^][\n]*\])
+    |(?P<skipped>\{{[^{{}}\n]*\}}|"[^"\n]*"|![^!\n]*!|[()\s.~HLMOPSTRuvky`\\-])
     |(?P<bar>(?:::|:?\[?\|[|:\]]*)(?:\ *\[?[1-9](?:[,-][1-9])*(?![/\d]))?|\[[1-9](?:[,-][1-9])*)
     |\[(?P<chord>(?:[\^_=]*[A-Ga-g][,']*{_LENGTH})+)\](?P<chord_length>{_LENGTH})(?P<chord_tie>-?)
     |(?P<sign>\^{{1,2}}|_{{1,2}}|=)?(?P<letter>[A-Ga-g])(?P<octave>[,']*)(?P<length>{_LENGTH})(?P<tie>-?)
@@ -84,7 +85,7 @@ def _factor(text: str) -> float:
     if not slash:
         return length
     below = below.lstrip("/")
-    return length / (float(below) or 1) if below else length / 2 ** text.count("/")
+    return length / (float(below) or 1) if below else length * 0.5 ** text.count("/")
 
 
 class _Reader:

@@ -15,6 +15,7 @@ import numpy as np
 
 from spectral_mlflow.monitoring.music.tune import Note, Tune, melody
 
+MOST_BARS = 256  # That are compared with each other; no tune of the collection has half as many.
 GRAM = 4  # Intervals, that is five notes: long enough that chance seldom repeats them.
 STEP, LEAP = 2, 7  # Semitones: at most a whole tone is a step, more than a fifth a wide leap.
 TRIADS = ((0, 4, 7), (0, 3, 7), (0, 3, 6))  # Major, minor and diminished, in semitones above their root.
@@ -123,9 +124,10 @@ def structural_coherence(melody: Melody) -> float:
     """How much bars come back: mean likeness to the most alike other bar, over the half of the bars where it is most.
 
     The likeness of two bars is the share of onsets, of those that either has, at which both have the same pitch.
-    Half of the bars, because a tune may have one part that returns and one that does not.
+    Half of the bars, because a tune may have one part that returns and one that does not. Of a longer tune the first
+    256 bars count.
     """
-    bars = [{(round(note.onset, 3), note.pitches[0]) for note in notes} for notes in melody.by_bar()]
+    bars = [{(round(note.onset, 3), note.pitches[0]) for note in notes} for notes in melody.by_bar()[:MOST_BARS]]
     onsets = [{onset for onset, _ in bar} for bar in bars]
     best = [0.0] * len(bars)
     for one in range(len(bars)):

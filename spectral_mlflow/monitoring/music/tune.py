@@ -88,12 +88,13 @@ def melody(tune: Tune) -> Iterator[Note]:
     """The highest voice, with tied notes of one pitch as one; without rests."""
     last: Note | None = None
     for note in tune.notes:
-        if last is not None and last.tied and last.pitches == note.pitches[-1:]:
+        highest = (max(note.pitches),) if note.pitches else ()
+        if last is not None and last.tied and last.pitches == highest:
             last.length += note.length
             last.tied = note.tied
             continue
         if last is not None:
             yield last
-        last = Note(note.pitches[-1:], note.length, note.onset, note.bar, note.tied) if note.pitches else None
+        last = Note(highest, note.length, note.onset, note.bar, note.tied) if highest else None
     if last is not None:
         yield last
