@@ -53,7 +53,7 @@ class Gallery:
             return {}
         failed, advice = (
             f"there is no sample of step {self._state.step}",
-            "are the weights finite? see the other alerts",
+            "are the weights finite? other alerts say so",
         )
         with self._watch.section("sample"), self._guarded("sample", failed, advice):
             text = self._tunes(length) if name == sample_quality.MUSIC else self._text(length)
