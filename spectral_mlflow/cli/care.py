@@ -165,7 +165,7 @@ def _remove(found: Sequence[cleanup.Candidate], *, keep_mlflow: bool) -> int:
     for run in found:
         try:
             cleanup.check_removable(run.run_dir)
-            if keep_mlflow and sync.is_behind(run.run_dir):
+            if keep_mlflow and _mlflow_lacks(RunView(run.run_dir)):
                 raise UserError(f"MLflow does not have all of it; spectral sync {run.run_dir.name}")
             with removal.undisturbed(run.run_dir):
                 run_id = None if keep_mlflow else removal.delete(run.run_dir)
@@ -176,6 +176,10 @@ def _remove(found: Sequence[cleanup.Candidate], *, keep_mlflow: bool) -> int:
             continue
         print(f"deleted {run.run_dir.name}" + (f" (MLflow run {run_id} is in the trash)" if run_id else ""))
     return FAILED if failed else 0
+
+
+def _mlflow_lacks(run: RunView) -> bool:
+    return run.start() is not None and sync.MLFLOW in run.stores() and sync.lacks(run, sync.MLFLOW)
 
 
 # Archives

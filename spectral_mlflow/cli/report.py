@@ -47,7 +47,11 @@ def _report_store(console: Console, store: dict[str, object], complete: bool, ru
         console.print(f"MLflow run       {store['run_id']}", markup=False)
         look = f"open {uri}" if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
         console.print(f"look at it       {look}", markup=False)
+    if any((run_dir / "tensorboard").glob("*tfevents*")):
+        console.print(f"look at it       tensorboard --logdir {run_dir.parent}", markup=False)
+    for folder in sorted((run_dir / "wandb").glob("offline-run-*")):
+        console.print(f"send it to W&B   wandb sync {folder}", markup=False)
     if not complete:
-        console.print(
-            f"the store is behind; catch up with: spectral sync {run_dir.name} (why: logs/companion.log)", markup=False
-        )
+        log = run_dir / "logs" / "companion.log"  # None where no store has its package.
+        why = " (why: logs/companion.log)" if log.exists() else ""
+        console.print(f"the store is behind; catch up with: spectral sync {run_dir.name}{why}", markup=False)

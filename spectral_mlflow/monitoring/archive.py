@@ -229,7 +229,8 @@ def _unpack_checkpoints(run_dir: Path) -> None:
 
 def _note(run_dir: Path, archive: Path, tracking_uri: str | None) -> None:
     told = journal.records(run_dir / "logs" / "events.jsonl")
-    others = [store for store in told[0].get("stores", ()) if store != "mlflow"] if told else []
+    stores = changed_settings(told).get("monitoring.stores", told[0].get("stores", ()) if told else ())
+    others = [store for store in stores if store != "mlflow"]
     moved = {} if tracking_uri is None else {
         "stores": ["mlflow", *others], "tracking_uri": without_password(tracking_uri), "mlflow_run_id": None,
     }  # fmt: skip

@@ -34,6 +34,9 @@ from spectral_mlflow.stores.sync import address_of, lacks
 # Somebody waits for a single pass.
 PATIENCE_ONCE = 10.0
 
+# For the call in hand after a signal: more than a silent store takes.
+LAST_SECONDS = 70.0
+
 USER_ERROR, GAVE_UP = 2, 1
 
 _log = logging.getLogger(__name__)
@@ -79,9 +82,19 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _stop_on_signals() -> threading.Event:
+    """Set by the first signal. A second one, or too long a while, ends what does not come to its end by itself."""
     stop = threading.Event()
+
+    def hear(*_: object) -> None:
+        if stop.is_set():
+            os._exit(GAVE_UP)
+        stop.set()
+        last = threading.Timer(LAST_SECONDS, os._exit, [GAVE_UP])
+        last.daemon = True
+        last.start()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, hear)
     return stop
 
 

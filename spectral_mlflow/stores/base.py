@@ -14,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 from spectral_mlflow import journal
 from spectral_mlflow.journal import Record
 from spectral_mlflow.monitoring.run_lock import is_running
+from spectral_mlflow.monitoring.runs import changed_settings
 from spectral_mlflow.stores.reader import Batch, is_boundary, last_record
 from spectral_mlflow.stores.state import StoreState
 
@@ -89,9 +90,11 @@ class RunView:
         return file
 
     def start(self) -> Record | None:
-        """The start event, with what an import into another home has changed of it; None before it is written."""
-        told = self.events("start", "import")
-        return {**told[0], **{name: value for event in told[1:] for name, value in _moved(event)}} if told else None
+        """The start event, with what imports and continuations have changed of it; None before it is written."""
+        told = self.events("start", "import", "resume")
+        if not told or told[0]["event"] == "resume":
+            return None
+        return {**told[0], **{name: value for event in told[1:] for name, value in _moved(event)}}
 
     def config(self) -> Record:
         """config.json; empty before it is written."""
@@ -156,7 +159,9 @@ class RunView:
 
 
 def _moved(event: Record) -> Iterator[tuple[str, Any]]:
-    return ((name, event[name]) for name in ("stores", "tracking_uri", "mlflow_run_id") if name in event)
+    yield from ((name, event[name]) for name in ("stores", "tracking_uri", "mlflow_run_id") if name in event)
+    if (stores := changed_settings([event]).get("monitoring.stores")) is not None:
+        yield "stores", stores
 
 
 def _read_json(path: Path) -> Record:

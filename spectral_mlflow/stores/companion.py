@@ -86,6 +86,7 @@ class Companion:
         self._on_sent = on_sent or (lambda _: None)
         self._clock = clock
         self._opened = False
+        self._begun = False
         self._saved = True
 
     def follow(self) -> StoreState:
@@ -159,13 +160,14 @@ class Companion:
             return False
         if self.state.closed:
             return self._watch()
-        return alive or self.run.start() is not None
+        return alive or self._begun
 
     # One pass
 
     def _advance(self, *, alive: bool) -> None:
         """Send everything new, and the end if the run has one."""
-        if self.run.start() is None:
+        self._begun = self._begun or self.run.start() is not None  # Once is enough: it decodes all events.
+        if not self._begun:
             return
         if not self.is_behind():
             if self._opened or self.store.holds(self.run, self.state):

@@ -11,6 +11,7 @@ from spectral_mlflow.stores.base import RunView
 from spectral_mlflow.stores.reader import encodable
 
 LONGEST_SAMPLE = 600
+ARCHIVE = "code_snapshot/code.tar.gz"
 
 
 def heading(start: Record) -> str:
@@ -50,8 +51,9 @@ def _what(config: Record) -> Iterator[str]:
 def _again(run: RunView, start: Record, config: Record, run_id: str) -> Iterator[str]:
     commit = (config.get("git") or {}).get("commit") or config.get("git_hash") or UNKNOWN
     at = "" if commit == UNKNOWN else f" (code at commit `{commit[:12]}`)"
-    if (start.get("tags") or {}).get("spectral.kind", "train") != "train":
-        yield f"\nA loop of its own{at}: the artifacts `config.json` and `code_snapshot/code.tar.gz` have all of it"
+    if (start.get("tags") or {}).get("spectral.kind") == "own-loop":
+        kept = [f"`{name}`" for name in ("config.json", ARCHIVE) if (run.directory / name).is_file()]
+        yield f"\nA loop of its own{at}; among the artifacts: {', '.join(kept)}"
         return
     path = run.directory.absolute() / "config.json"
     yield f"\nRepeat it{at}:\n"

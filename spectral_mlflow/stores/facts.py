@@ -68,7 +68,7 @@ def params(config: Record) -> dict[str, str]:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    return encodable(value if isinstance(value, str) else json.dumps(value, default=str))
 
 
 def origin(start: Record) -> str:
@@ -106,7 +106,7 @@ def config_tags(config: Record) -> dict[str, str]:
 
 
 def _cut(tags: Mapping[str, Any]) -> dict[str, str]:
-    known = {name: str(value) for name, value in tags.items() if value not in (None, "", UNKNOWN)}
+    known = {name: encodable(str(value)) for name, value in tags.items() if value not in (None, "", UNKNOWN)}
     return {name: value[:LONGEST_TAG] for name, value in known.items()}
 
 
@@ -126,7 +126,7 @@ def dataset(config: Record) -> dict[str, str] | None:
     remote = re.match(r"https?://", source) is not None
     sizes = {name: known[name] for name in ("num_tokens", "train_tokens", "val_tokens", "vocab_size") if name in known}
     return {
-        "name": str(known.get("name") or "dataset")[:500],
+        "name": encodable(str(known.get("name") or "dataset"))[:500],
         "digest": known["sha256"][:DIGEST],
         "source_type": "http" if remote else "local",
         "source": json.dumps({"url": source} if remote else {"uri": source}),

@@ -13,7 +13,7 @@ from spectral_mlflow.errors import UserError
 from spectral_mlflow.model_folder import ModelFacts
 from spectral_mlflow.stores.base import NO_MODELS, RunView, StoreError
 from spectral_mlflow.stores.state import StoreState
-from spectral_mlflow.stores.sync import sync
+from spectral_mlflow.stores.sync import sync_to_mlflow
 from spectral_mlflow.tracking_uri import resolve
 
 if TYPE_CHECKING:  # Two seconds, which no user's mistake needs to wait for.
@@ -101,7 +101,7 @@ def _run_id(run: RunView, uri: str) -> str:
         StoreError: it cannot be sent.
         UserError: it is being sent to another store.
     """
-    (result,) = sync([run.directory], uri)
+    result = sync_to_mlflow(run.directory, uri)
     state = StoreState.load(run.state_path)
     if not result.complete or state.run_id is None:
         raise StoreError(result.message)

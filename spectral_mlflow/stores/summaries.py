@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -76,9 +77,15 @@ def session_start(config: Mapping[str, Any], name: str, seconds: float) -> Summa
         name: of the run.
         seconds: since the epoch.
     """
-    plain = {key: value if isinstance(value, bool | int | float | str) else json.dumps(value, default=str)
-             for key, value in flatten(config).items()}  # fmt: skip
-    return hparams_pb(plain, trial_id=name, start_time_secs=seconds)
+    plain = {encodable(key): _setting(value) for key, value in flatten(config).items()}
+    return hparams_pb(plain, trial_id=encodable(name), start_time_secs=seconds)
+
+
+def _setting(value: Any) -> bool | float | str:
+    """A value of a kind that the page has; what a float cannot hold as text."""
+    if isinstance(value, bool | float) or (isinstance(value, int) and abs(value) <= sys.float_info.max):
+        return value
+    return encodable(value if isinstance(value, str) else json.dumps(value, default=str))
 
 
 def session_end(*, finished: bool, seconds: float) -> Summary:

@@ -27,7 +27,9 @@ def _is_abandoned(run: RunView) -> bool:
         return run.is_of_this_host() and is_behind(run.directory) and not run.is_alive()
     except OSError as failure:  # Another user's, for example; there are others to close.
         _log.warning("%s is left alone: %s", run.directory, failure)
-        return False
+    except Exception:
+        _log.exception("%s is left alone", run.directory)
+    return False
 
 
 class Sweep:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from spectral_mlflow.tracking_uri import absolute, resolve, sqlite_path
 
 PATIENCE = 10.0
 MLFLOW = "mlflow"
+_log = logging.getLogger(__name__)
 NO_STORE = "not sent: it was made without a store; name one of MLflow with --tracking-uri"
 
 
@@ -53,7 +55,7 @@ def is_behind(run_dir: Path, tracking_uri: str | None = None) -> bool:
     run = RunView(run_dir)
     try:
         return run.start() is not None and any(lacks(run, store, tracking_uri) for store in _stores(run, tracking_uri))
-    except OSError:  # Nobody can tell; sending it says why.
+    except Exception:  # Nobody can tell; sending it says why.
         return True
 
 
@@ -93,6 +95,12 @@ def sync(run_dirs: Sequence[Path], tracking_uri: str | None = None, *, patience:
     return list(syncing(run_dirs, tracking_uri, patience=patience))
 
 
+def sync_to_mlflow(run_dir: Path, tracking_uri: str | None = None) -> SyncResult:
+    """What `syncing` does, with MLflow alone."""
+    nobody, never = lambda *_: None, threading.Event()
+    return _sync_with(MLFLOW, RunView(run_dir), tracking_uri, PATIENCE, set(), nobody, never)
+
+
 def syncing(
     run_dirs: Sequence[Path],
     tracking_uri: str | None = None,
@@ -130,7 +138,9 @@ def _sync_one(
             return SyncResult(run.directory, complete=True, message="has nothing to send yet")
         stores = _stores(run, asked_for)
     except OSError as failure:
-        return SyncResult(run.directory, complete=False, message=f"not sent: {failure}")
+        return _not_sent(run, failure)
+    except Exception as mistake:
+        return _mistake(run, mistake)
     if not stores:
         return SyncResult(run.directory, complete=False, message=NO_STORE)
     results = [_sync_with(store, run, asked_for, patience, silent, watch, stop) for store in stores]
@@ -151,10 +161,21 @@ def _sync_with(
     except UserError as mistake:
         return SyncResult(run.directory, complete=False, message=str(mistake))
     except OSError as failure:
-        return SyncResult(run.directory, complete=False, message=f"not sent: {failure}")
+        return _not_sent(run, failure)
+    except Exception as mistake:  # Of a package or of ours, which is no reason to leave the other runs hungry.
+        return _mistake(run, mistake)
     if not result.complete:
         silent.add(address)
     return result
+
+
+def _not_sent(run: RunView, failure: Exception) -> SyncResult:
+    return SyncResult(run.directory, complete=False, message=f"not sent: {failure}")
+
+
+def _mistake(run: RunView, mistake: Exception) -> SyncResult:
+    _log.exception("%s is not sent", run.directory)
+    return SyncResult(run.directory, complete=False, message=f"not sent: {type(mistake).__name__}: {mistake}")
 
 
 def address_of(run: RunView, store: str, asked_for: str | None = None) -> str:

@@ -1,8 +1,10 @@
-"""The TensorBoard store: one event file in the run directory, exactly once.
+"""The TensorBoard store: one event file in the run directory, exactly once, and a small one of how the run ended.
 
 How many bytes of the file hold what was sent stands in the state beside the offsets of the journals,
 and whoever opens the file cuts what is beyond: that is what a companion wrote whose death kept it from
 saying so. A file that is shorter, or a journal that has lost lines, is begun again from the first line.
+The ending stands beside it because TensorBoard believes the first one that it reads: a run that goes on
+loses it, and a TensorBoard that follows the first file sees no byte of that change.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.summary.writer.record_writer import RecordWriter
@@ -51,6 +54,7 @@ class TensorBoardStore:
         self._run, self._path = run, _event_file(run)
         here = state if self.holds(run, state) and _is_whole(run, state) else StoreState()
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        _ending(self._path).unlink(missing_ok=True)
         self._path.touch()
         os.truncate(self._path, here.size)
         self.size = here.size
@@ -101,14 +105,14 @@ class TensorBoardStore:
         seconds, step = outcome.end_time / 1000, (last_record(self._run.metrics_path) or {}).get("step", 0)
         final = self._run.results().get("final_metrics") or {}
         said = f"{outcome.status}: {outcome.reason}" if outcome.reason else outcome.status
-        self._append(
-            Event(wall_time=seconds, step=step, summary=summary)
-            for summary in (
-                summaries.scalars((f"final/{name}", value) for name, value in numbers(final)),
-                summaries.text("text/outcome", said),
-                summaries.session_end(finished=outcome.status == "FINISHED", seconds=seconds),
-            )
+        told = (
+            summaries.scalars((f"final/{name}", value) for name, value in numbers(final)),
+            summaries.text("text/outcome", said),
+            summaries.session_end(finished=outcome.status == "FINISHED", seconds=seconds),
         )
+        events = [Event(wall_time=seconds, step=step, summary=summary) for summary in told]
+        with _ending(self._path).open("wb") as file:
+            _write(file, [Event(wall_time=seconds, file_version=VERSION), *events])
 
     def _beginning(self, start: Record) -> list[Event]:
         seconds, config = _seconds(start), self._run.config().get("config") or {}
@@ -117,12 +121,16 @@ class TensorBoardStore:
 
     def _append(self, events: Iterable[Event]) -> None:
         with self._path.open("ab") as file:
-            writer = RecordWriter(file)
-            for event in events:
-                writer.write(event.SerializeToString())
-            file.flush()
-            os.fsync(file.fileno())  # The state, which is saved next, must not outlive it in a power cut.
+            _write(file, events)
             self.size = file.tell()
+
+
+def _write(file: BinaryIO, events: Iterable[Event]) -> None:
+    writer = RecordWriter(file)
+    for event in events:
+        writer.write(event.SerializeToString())
+    file.flush()
+    os.fsync(file.fileno())  # The state, which is saved next, must not outlive it in a power cut.
 
 
 def _event_file(run: RunView) -> Path:
@@ -130,6 +138,11 @@ def _event_file(run: RunView) -> Path:
     start = run.start() or {}
     name = f"events.out.tfevents.{int(_seconds(start)) if start else 0:010d}.{run.directory.name}"
     return run.directory / FOLDER / name
+
+
+def _ending(path: Path) -> Path:
+    """Where it is said how the run ended; read behind the rest of it."""
+    return path.with_name(f"{path.name}.end")
 
 
 def _is_whole(run: RunView, state: StoreState) -> bool:

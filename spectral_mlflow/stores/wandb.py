@@ -6,18 +6,21 @@ old step is not lost.
 
 Offline, W&B can neither be asked what a run has nor go on with it, and `wandb sync` replaces a run by
 the last one of its id. So there is one folder that holds all of the run: whoever opens it removes the
-one before and writes all of the journal again, which takes a fraction of a millisecond a line.
+one before and writes all of the journal again, which takes a millisecond or two a line. W&B tells nobody
+when the disk is full, so the file is read before the run is called complete.
 Online, each row says how far the journals are with it, and W&B gives back the newest.
 """
 
 from __future__ import annotations
 
+import hashlib
 import html
 import json
 import logging
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,7 +34,7 @@ import wandb
 from spectral_mlflow import journal
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.journal import Record
-from spectral_mlflow.stores import checkpoints, priority
+from spectral_mlflow.stores import checkpoints, priority, wandb_file, wandb_service
 from spectral_mlflow.stores.base import Outcome, RunView, StoreError
 from spectral_mlflow.stores.facts import alert_text
 from spectral_mlflow.stores.reader import DAMAGED, Batch, encodable, is_line, numbers
@@ -43,6 +46,10 @@ METRICS, EVENTS = "journal/metrics", "journal/events"  # Bytes of the two journa
 INIT_SECONDS, FINISH_SECONDS = 20.0, 60.0
 LEVELS = {"info": "INFO", "warning": "WARN", "critical": "ERROR", "fatal": "ERROR"}
 LONGEST_TITLE = 63
+LONGEST_ID, DIGEST = 64, 8
+# Names that W&B gives its own meaning; a metric of such a name would be lost.
+TAKEN = ("", STEP, METRICS, EVENTS, "_step", "_timestamp", "_runtime", "_type", "_wandb")
+NOT_OURS = ("WANDB_RUN_ID", "WANDB_SWEEP_ID")  # Of an agent that has started the trainer; they would rename the run.
 FILES = ("config.json", "results.json", "samples/*", "logs/*.jsonl", "code_snapshot/*")
 
 _log = logging.getLogger(__name__)
@@ -59,6 +66,7 @@ class WandbStore:
     def __init__(self) -> None:
         """Nothing is opened yet."""
         self._mode = OFFLINE
+        self._rows = 0
         self._stored: Any = None  # wandb.Run, whose methods wandb leaves untyped here and there.
 
     def open(self, run: RunView, _state: StoreState) -> StoreState:
@@ -67,7 +75,7 @@ class WandbStore:
         if start is None:
             raise StoreError(f"{run.events_path} has no start event yet")
         self.release()
-        self._run, self._mode = run, mode_now()
+        self._run, self._mode, self._rows = run, mode_now(), 0
         run_id, project = _identifier(start["experiment_id"]), _identifier(_project(start))
         if self._mode == OFFLINE:
             _forget(run, run_id)
@@ -95,7 +103,8 @@ class WandbStore:
         with _errors():
             for record, offset in batch:
                 if is_line(record):
-                    self._log(record, dict(numbers(record)), {METRICS: offset})
+                    self._log(record, {_metric(name): value for name, value in numbers(record)}, {METRICS: offset})
+                    wandb_service.progressed()
 
     def event(self, record: Record, offset: int, /) -> None:
         """Log what an event means, if it means something here."""
@@ -114,6 +123,7 @@ class WandbStore:
         known = position if self._mode == ONLINE else {}
         seconds = journal.milliseconds(record["timestamp"]) / 1000
         self._stored.log({**row, STEP: record.get("step") or 0, "_timestamp": seconds, **known})
+        self._rows += 1
 
     def _media(self, record: Record) -> dict[str, Any]:
         match record.get("event"):
@@ -134,14 +144,20 @@ class WandbStore:
         self._stored.alert(str(record.get("kind"))[:LONGEST_TITLE], alert_text(record), level=level)
 
     def close(self, outcome: Outcome) -> None:
-        """Send the files, then say how the run ended."""
+        """Send the files, then say how the run ended.
+
+        Raises:
+            StoreError: W&B does not answer; or the file of an offline run does not hold all of it.
+        """
         final = dict(numbers(self._run.results().get("final_metrics") or {}))
         with _errors():
-            self._stored.summary.update({f"final/{name}": value for name, value in final.items()})
+            self._stored.summary.update({encodable(f"final/{name}"): value for name, value in final.items()})
             self._stored.summary.update({"status": outcome.status, "reason": outcome.reason or ""})
             self._stored.log_artifact(_artifact(self._run, self._stored.id))
             self._stored.finish(exit_code=0 if outcome.status == "FINISHED" else 1)
-            self._stored = None
+            file, self._stored = Path(self._stored.settings.sync_file), None
+        if self._mode == OFFLINE:
+            wandb_file.check(file, self._rows)
 
     def release(self) -> None:
         """Let go of a run that is not closed: W&B writes out what it still holds, and waits for more."""
@@ -153,6 +169,8 @@ class WandbStore:
 
 def _begin(run: RunView, run_id: str, project: str, mode: str) -> Any:
     config = run.config()
+    for name in NOT_OURS:
+        os.environ.pop(name, None)
     settings = wandb.Settings(
         mode=mode, run_id=run_id, run_name=run.directory.name, project=project, root_dir=str(run.directory),
         resume="allow" if mode == ONLINE else None, reinit="create_new",
@@ -162,11 +180,12 @@ def _begin(run: RunView, run_id: str, project: str, mode: str) -> Any:
         x_save_requirements=False, disable_git=True, save_code=False, symlink=False,
     )  # fmt: skip
     try:
-        stored = wandb.init(settings=settings, config={**(config.get("config") or {}), **_facts(config)})
+        stored = wandb.init(settings=settings, config=_told({**(config.get("config") or {}), **_facts(config)}))
     except Exception:
         with suppress(Exception):  # However that fails: a service that has died is replaced by the next call only then.
             wandb.teardown(exit_code=1)
         raise
+    wandb_service.watch_exit()
     # It leads out of the run directory, which may be moved or packed.
     (Path(stored.settings.sync_dir) / "logs" / "debug-core.log").unlink(missing_ok=True)
     priority.take_along_children()
@@ -181,7 +200,8 @@ def _facts(config: Record) -> Record:
 def _errors() -> Iterator[None]:
     """Turn whatever W&B raises into `StoreError`. A user's mistake stays one."""
     try:
-        yield
+        with wandb_service.watched():
+            yield
     except (StoreError, UserError):
         raise
     except Exception as failure:  # Its own errors, those of its mailbox, sockets and time-outs.
@@ -200,8 +220,31 @@ def _forget(run: RunView, run_id: str) -> None:
 
 
 def _identifier(name: str) -> str:
-    """A name that W&B takes for runs and projects."""
-    return re.sub(r"[^\w.-]", "-", name)[:64]
+    """A name that W&B takes for runs and projects; two long ones that begin alike stay two."""
+    taken = re.sub(r"[^\w.-]", "-", name)
+    if len(taken) <= LONGEST_ID:
+        return taken
+    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:DIGEST]
+    return f"{taken[: LONGEST_ID - DIGEST - 1]}_{digest}"
+
+
+def _metric(name: str) -> str:
+    """The name itself, or `metric/NAME` where W&B would keep none of its points."""
+    return f"metric/{name}" if name in TAKEN else encodable(name)
+
+
+def _told(value: Any) -> Any:
+    """Settings as W&B takes them: text of whole characters, and numbers that a float can hold."""
+    match value:
+        case dict():
+            return {encodable(str(key)): _told(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_told(item) for item in value]
+        case str():
+            return encodable(value)
+        case int() if abs(value) > sys.float_info.max:
+            return str(value)
+    return value
 
 
 def _project(start: Record) -> str:
@@ -229,4 +272,5 @@ def _artifact(run: RunView, run_id: str) -> Any:
     for path in filter(Path.is_file, paths):
         name = path.relative_to(run.directory).as_posix()
         artifact.add_file(str(path), name=name, policy="immutable", skip_cache=True)
+        wandb_service.progressed()  # It took a digest, which needs no service.
     return artifact

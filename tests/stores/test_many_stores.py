@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from mlflow import MlflowClient
 
 pytest.importorskip("tensorboard", reason="the extra `tensorboard` is not installed")
 
+from spectral_mlflow import cli
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.monitoring.companion_process import CompanionProcess, stores_lacking_a_package
 from spectral_mlflow.monitoring.run_lock import run_lock
@@ -31,6 +34,24 @@ from spectral_mlflow.stores.tensorboard import TensorBoardStore
 
 DEADLINE = 240.0
 WITHOUT_WANDB = "import sys; sys.modules['wandb'] = None"
+HANGING = """
+import contextlib, sys, threading
+from spectral_mlflow.stores import __main__, destinations
+
+class Hanging:
+    name, size = "tensorboard", 0
+    def open(self, run, state):
+        print("hanging", flush=True)
+        while not stop.wait(0.01):
+            pass
+        print("heard", flush=True)
+        threading.Event().wait()
+
+stop = __main__._stop_on_signals()
+__main__._stop_on_signals = lambda: stop
+destinations.STORES = {"tensorboard": lambda _: contextlib.nullcontext(Hanging())}
+sys.exit(__main__.main([sys.argv[1]]))
+"""
 
 
 def _wait_for(true: Callable[[], bool]) -> None:
@@ -88,8 +109,6 @@ def test_store_with_a_mistake_of_its_own_stops_no_other(
     new_run: Callable[..., Any], store: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An exception that no store should raise is told, with its trace, when the others have been fed."""
-    import contextlib
-
     from spectral_mlflow.stores import __main__, destinations
 
     broken = {**STORES, "tensorboard": lambda _: contextlib.nullcontext(_Broken())}
@@ -101,6 +120,72 @@ def test_store_with_a_mistake_of_its_own_stops_no_other(
     assert "ZeroDivisionError" in caplog.text
     assert _state(run, "mlflow").closed
     assert run.is_exactly_in(store)
+
+
+def test_mistake_with_one_run_stops_no_other_run(
+    new_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A store that cannot even be made for one run is told, with its trace, and the next run is sent."""
+    from spectral_mlflow.stores import destinations
+
+    def broken(_address: str) -> contextlib.AbstractContextManager[Any]:
+        raise ZeroDivisionError("no such package")
+
+    first, second = new_run("first", stores=["wandb"]), new_run("second", stores=["tensorboard"])
+    monkeypatch.setattr(destinations, "STORES", {**STORES, "wandb": broken})
+    monkeypatch.setattr(destinations, "stores_lacking_a_package", lambda _: [])
+    second.end()
+    one, other = sync.sync([first.directory, second.directory])
+    assert (one.complete, one.message) == (False, "not sent: ZeroDivisionError: no such package")
+    assert other.complete
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_stores_that_a_continuation_has_changed(new_run: Callable[..., Any], companion: Callable[..., Any]) -> None:
+    """The companion feeds those of the last resume or import, so that the trainer does not wait for others."""
+    run = new_run(stores=["tensorboard"])
+    view = RunView(run.directory)
+    run.event("resume", step=0, settings={"training.steps": 30, "monitoring.stores": ["tensorboard", "mlflow"]})
+    assert view.stores() == ("tensorboard", "mlflow")
+    run.steps(1, 3)
+    run.end()
+    assert companion(run.directory).wait(DEADLINE) == 0
+    assert _state(run, "mlflow").closed
+    assert _state(run, "tensorboard").closed
+    run.event("import", stores=["mlflow"], tracking_uri="sqlite:///new.db", mlflow_run_id=None)
+    assert view.stores() == ("mlflow",)
+    run.event("resume", step=3, settings={"monitoring.stores": []})
+    assert view.stores() == ()
+
+
+def test_other_stores_that_are_behind_are_no_matter_to_mlflow(
+    new_run: Callable[..., Any], store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keeping the run in MLflow asks of the directory's deletion that MLflow has it, if it ever goes there."""
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    both, neither = new_run("both", stores=["mlflow", "wandb"]), new_run("neither", stores=["tensorboard"])
+    both.end()
+    neither.end()
+    assert not sync.sync([both.directory])[0].complete
+    assert sync.sync_to_mlflow(both.directory, store).complete
+    for run in (both, neither):
+        assert cli.main(["delete", run.name, "--yes", "--keep-mlflow"]) == 0
+        assert not run.directory.exists()
+
+
+def test_second_signal_ends_a_companion_that_hangs(new_run: Callable[..., Any], tmp_path: Path) -> None:
+    """A store that never returns keeps the process from ending at the first SIGTERM, not at the second."""
+    run = new_run(stores=["tensorboard"])
+    program = tmp_path / "hanging.py"
+    program.write_text(HANGING)
+    process = subprocess.Popen([sys.executable, str(program), str(run.directory)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    with process.stdout:
+        assert process.stdout.readline() == "hanging\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.readline() == "heard\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(DEADLINE) == 1
 
 
 def test_missing_package_is_one_message_and_the_others_are_fed(

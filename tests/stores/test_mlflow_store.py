@@ -15,6 +15,7 @@ from mlflow.entities import Run
 from spectral_mlflow import journal
 from spectral_mlflow.stores.base import RunView
 from spectral_mlflow.stores.companion import Companion, Pace
+from spectral_mlflow.stores.description import describe
 from spectral_mlflow.stores.mlflow import MlflowStore
 from spectral_mlflow.stores.state import StoreState
 
@@ -214,6 +215,19 @@ def test_description_tells_how_to_repeat_and_what_came_out(new_run: Callable[...
     assert "| val loss | 1.2500 |" in note
     assert "    To be\n    or not" in note
     assert "samples/sample_step_300.txt" in _artifacts(store, run, "samples")
+
+
+def test_description_names_what_is_there(new_run: Callable[..., Any]) -> None:
+    """A dry run is repeated as any training; a loop of its own names its archive of code only with one."""
+    said = {}
+    for kind in ("dry-run", "own-loop"):
+        run = new_run(kind, tags={"spectral.kind": kind})
+        said[kind] = describe(RunView(run.directory), run.start, "id")
+    assert "python -m spectral_mlflow train --config" in said["dry-run"]
+    assert "A loop of its own" in said["own-loop"]
+    assert "code.tar.gz" not in said["own-loop"]
+    run.file("code_snapshot/code.tar.gz")
+    assert "`code_snapshot/code.tar.gz`" in describe(RunView(run.directory), run.start, "id")
 
 
 def test_description_of_a_person_is_left_alone(new_run: Callable[..., Any], store: str, fast: Pace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 import time
@@ -15,7 +16,7 @@ import pytest
 pytest.importorskip("tensorboard", reason="the extra `tensorboard` is not installed")
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugins.hparams import plugin_data_pb2
+from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 from tensorboard.util.tensor_util import make_ndarray
 
 from spectral_mlflow import journal
@@ -65,7 +66,7 @@ def _feed(run: Any, pace: Pace) -> StoreState:
 
 
 def _event_file(run: Any) -> Path:
-    (path,) = (run.directory / "tensorboard").iterdir()
+    (path,) = (path for path in (run.directory / "tensorboard").iterdir() if path.suffix != ".end")
     return Path(path)
 
 
@@ -160,6 +161,40 @@ def test_what_is_not_a_number(full_run: Callable[..., Any], fast: Pace) -> None:
     told = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
     assert told.group_name == run.name
     assert (told.hparams["model.type"].string_value, told.hparams["training.lr"].number_value) == ("wave", 0.001)
+
+
+def test_resumed_run_has_its_last_ending_alone(full_run: Callable[..., Any], fast: Pace) -> None:
+    """A killed run that is resumed and finishes is a success, and the file that a TensorBoard follows only grows."""
+    run = full_run("tensorboard")
+    run.steps(1, 20)
+    run.end("KILLED", "SIGTERM")
+    assert _feed(run, fast).closed
+    before = _event_file(run).read_bytes()
+    run.event("resume", step=20)
+    run.steps(21, 30)
+    run.end()
+    assert _feed(run, fast).closed
+    assert _event_file(run).read_bytes().startswith(before)
+    found = _read(run)
+    content = found.summary_metadata["_hparams_/session_end_info"].plugin_data.content
+    assert plugin_data_pb2.HParamsPluginData.FromString(content).session_end_info.status == api_pb2.STATUS_SUCCESS
+    assert [make_ndarray(event.tensor_proto) for event in found.Tensors("text/outcome")] == [b"    FINISHED"]
+    assert _stored(run) == _written(run)
+
+
+def test_odd_settings_of_one_run_stop_no_other(new_run: Callable[..., Any]) -> None:
+    """Half a character and a number that no float can hold are told as text, and every run is sent."""
+    odd, plain = new_run("odd", stores=["tensorboard", "mlflow"]), new_run("plain", stores=["tensorboard"])
+    settings = {"dataset": {"path": "caf\udce9.txt", "caf\udce9": 1}, "training": {"seed": 10**400}}
+    odd.file("config.json", json.dumps({"config": settings}))
+    for run in (odd, plain):
+        run.steps(1, 3)
+        run.end()
+    assert [result.complete for result in sync.sync([odd.directory, plain.directory])] == [True, True]
+    content = _read(odd).summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    told = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
+    assert told["dataset.path"].string_value == "caf?.txt"
+    assert told["training.seed"].string_value == str(10**400)
 
 
 def test_sync_sends_it_later(full_run: Callable[..., Any]) -> None:

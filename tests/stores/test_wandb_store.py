@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,7 +22,7 @@ pytest.importorskip("wandb", reason="the extra `wandb` is not installed")
 
 from spectral_mlflow import journal
 from spectral_mlflow.errors import UserError
-from spectral_mlflow.stores.base import RunView
+from spectral_mlflow.stores.base import RunView, StoreError
 from spectral_mlflow.stores.reader import numbers
 from spectral_mlflow.stores.state import StoreState
 from spectral_mlflow.stores.wandb_mode import mode_now
@@ -182,6 +183,103 @@ def test_resumed_run_and_what_is_not_a_number(full_run: Callable[..., Any], comp
     (ended,) = types["exit"]
     assert ended["exit_code"] == 0
     assert not [path for path in run.directory.rglob("*") if path.is_symlink()]  # So it can be packed and moved.
+    _check_tells_what_is_missing(run)
+
+
+def _check_tells_what_is_missing(run: Any) -> None:
+    from spectral_mlflow.stores import wandb_file
+
+    (path,) = (run.directory / "wandb").glob("offline-run-*/*.wandb")
+    whole, rows = path.read_bytes(), len(_rows(_records(run)))
+    wandb_file.check(path, rows)
+    with pytest.raises(StoreError, match=f"{rows} of {rows + 1} rows"):
+        wandb_file.check(path, rows + 1)
+    for length in [*range(0, len(whole), 53), len(whole) - 1]:
+        path.write_bytes(whole[:length])
+        with pytest.raises(StoreError, match="disk full"):
+            wandb_file.check(path, rows)
+        path.write_bytes(whole[:length] + bytes([whole[length] ^ 1]) + whole[length + 1 :])
+        with pytest.raises(StoreError, match="disk full"):
+            wandb_file.check(path, rows)
+
+
+def test_full_disk_is_told_and_mended(new_run: Callable[..., Any], companion: Callable[..., Any]) -> None:
+    """A run whose file had no room is not complete, although W&B says nothing; with room it is."""
+    run = new_run(stores=["wandb"])
+    run.steps(1, 2000)
+    run.end()
+    folder = run.directory / "wandb"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=128k", "none", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("a small disk cannot be made here")
+    try:
+        assert companion(run.directory, "--patience", "0").wait(DEADLINE) == 1
+        assert "disk full" in str(_state(run).error)
+        assert not _state(run).closed
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+    assert companion(run.directory).wait(DEADLINE) == 0
+    assert _stored(run) == _written(run)
+
+
+IMPATIENT = """
+import sys
+from spectral_mlflow.stores import __main__, wandb, wandb_service
+wandb_service.SILENT_SECONDS, wandb.FINISH_SECONDS, wandb.INIT_SECONDS = 15.0, 10.0, 60.0
+sys.exit(__main__.main())
+"""
+
+
+def test_service_that_hangs_is_replaced(
+    new_run: Callable[..., Any], trainer: Callable[[Path], Any], tmp_path: Path
+) -> None:
+    """A service that was stopped holds up neither the run nor its end, and every point is there once."""
+    run = new_run(stores=["wandb"])
+    process = trainer(run.directory)
+    program = tmp_path / "impatient.py"
+    program.write_text(IMPATIENT)
+    follower = subprocess.Popen([sys.executable, str(program), str(run.directory), "--follow", "--poll", "0.05"])
+    try:
+        run.steps(1, 20)
+        _wait_for(lambda: _state(run).metrics_offset > 0)
+        (service,) = _services(follower.pid)
+        service.suspend()
+        run.steps(21, 1000)
+        run.end()
+        process.communicate("")
+        assert follower.wait(DEADLINE) == 0
+    finally:
+        follower.kill()
+        follower.wait()
+    assert not service.is_running()
+    assert _stored(run) == _written(run)
+
+
+def test_names_that_w_and_b_does_not_take_as_they_are(
+    new_run: Callable[..., Any], companion: Callable[..., Any]
+) -> None:
+    """Metrics that W&B would drop are found under other names, long runs stay two, and settings cannot harm."""
+    stem = "ablation-of-the-wave-attention-with-four-harmonics-and-more"
+    names = ["", "_step", "_timestamp", "_runtime", "_type", "_wandb", "journal/metrics"]
+    runs = [new_run(f"{stem}_20260131_12000{number}_1a2b3c4d", stores=["wandb"]) for number in (1, 2)]
+    for number, run in enumerate(runs):
+        run.file("config.json", json.dumps({"config": {"a": 10**400, "path": "caf\udce9"}}))
+        run.lines({"step": 1, **{name: place + number + 0.5 for place, name in enumerate(names)}, "caf\udce9": 1.0})
+        run.end()
+        agent = {"WANDB_SWEEP_ID": "sweep", "WANDB_RUN_ID": "other"}
+        assert companion(run.directory, **agent).wait(DEADLINE) == 0
+        (row,) = _rows(_records(run))
+        assert {name: row[f"metric/{name}"] for name in names} == {
+            name: place + number + 0.5 for place, name in enumerate(names)
+        }
+        assert row["caf?"] == 1.0
+    ids = [_state(run).run_id for run in runs]
+    assert len(set(ids)) == 2
+    for run, run_id in zip(runs, ids, strict=True):
+        (folder,) = (run.directory / "wandb").glob("offline-run-*")
+        assert folder.name.endswith(f"-{run_id}")
+        assert len(str(run_id)) == 64
 
 
 def test_mode_is_decided_without_asking(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
