@@ -140,7 +140,7 @@ class LineFile:
     that are refused for the same reason tell it once.
     """
 
-    _refused: ClassVar[set[Path]] = set()  # Folders of which that was told.
+    _refused: ClassVar[set[LineFile]] = set()  # Those whose lines wait; the first in a folder has told of it.
 
     def __init__(self, path: Path, *, sleep: Callable[[float], None] = time.sleep) -> None:
         """Open or create the file, cutting a torn last line.
@@ -175,12 +175,12 @@ class LineFile:
         """Append what ends with a line end. Never raises for a disk that refuses (see the class)."""
         with self._lock:
             self._pending.append(line)
-            failure = self._flush()
-            if failure is None or len(self._pending) > 1:  # Already refusing: one try a line is enough.
+            if self._flush() is None or len(self._pending) > 1:  # Already refusing: one try a line is enough.
                 return
-            if (failure := self._retry(RETRY_DELAYS)) and self.path.parent not in self._refused:
-                self._refused.add(self.path.parent)
-                self._say(f"{failure}; lines are kept in memory until it works again")
+            if failure := self._retry(RETRY_DELAYS):
+                if self.path.parent not in [file.path.parent for file in tuple(self._refused)]:
+                    self._say(f"{failure}; lines are kept in memory until it works again")
+                self._refused.add(self)
 
     def reopen(self) -> None:
         """Go on in a new file of this path, as the one so far has another name now. Lines that are pending stay so.
@@ -213,6 +213,7 @@ class LineFile:
         with self._lock:
             if failure := self._flush() and self._retry(LAST_DELAYS):
                 self._say(f"{failure}; the last {self.pending} lines are lost")
+            self._refused.discard(self)
             file, self._file = self._file, -1  # The system gives the number to other files.
             os.close(file)
 
@@ -220,8 +221,7 @@ class LineFile:
         failure = None
         for delay in delays:
             self._sleep(delay)
-            failure = self._flush()
-            if failure is None:
+            if (failure := self._flush()) is None:
                 break
         return failure
 
@@ -238,7 +238,7 @@ class LineFile:
                 self._size += written  # From here on no call, so no signal's handler comes between.
                 del self._pending[0]
                 self._torn = False
-                self._refused.discard(self.path.parent)
+            self._refused.discard(self)
         except OSError as failure:
             with suppress(OSError):  # At once, for whoever reads meanwhile.
                 os.ftruncate(self._file, self._size)

@@ -135,7 +135,8 @@ def test_train_list_sample_resume_and_again(tmp_path: Path, corpus: Path) -> Non
     cut = spectral("sample", "latest", "--prompt", "the ", "--tokens", "40", "--stop", "~", "--stop", sampled[9:11])
     assert cut.stdout == sampled[: sampled.index(sampled[9:11], 4)] + "\n"
     assert "already done" in spectral("resume", run.name[:10]).stderr
-    assert spectral("resume", run.name, "--steps", "8").returncode == 0
+    assert spectral("resume", run.name, "--steps", "8", "--profile").returncode == 0
+    assert "no trace of operators" in (run / "logs" / "training.log").read_text()
     again = spectral("train", "--config", str(run / "config.json"))
     assert again.returncode == 0, again.stderr
     other = next(path for path in (tmp_path / "experiments").iterdir() if path != run)

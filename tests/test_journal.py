@@ -159,6 +159,27 @@ def test_files_of_one_folder_tell_of_a_full_disk_once(tmp_path: Path) -> None:
     assert [len(journal.records(tmp_path / name)) for name in "abc"] == [5, 5, 5]
 
 
+def test_what_still_fits_beside_a_full_disk_is_no_recovery(tmp_path: Path) -> None:
+    """A line that had room tells of no second failure while lines beside it wait; a file that was closed waits not."""
+    code = (
+        "import resource, signal, sys\nfrom pathlib import Path\nfrom spectral_mlflow.journal import Journal\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "def full(*names):\n"
+        "    writers = [Journal(Path(sys.argv[1], name), sleep=lambda _: None) for name in names]\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (20, hard))\n"
+        "    for writer in writers:\n"
+        "        writer.append({'long': 'x' * 40 * (writer.path.name != 'fits')})\n"
+        "    [writer.close() for writer in writers]\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))\n"
+        "soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)\n"
+        "full('a', 'fits', 'b')\n"
+    )
+    for again, told in (("", 1), ("full('c')\n", 2)):
+        done = subprocess.run([sys.executable, "-c", code + again, str(tmp_path)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.count("kept in memory") == told, done.stderr
+
+
 def test_two_threads_write_whole_lines(tmp_path: Path) -> None:
     """Each line is whole, each thread's lines are in order, while both write and sync."""
     writer = Journal(tmp_path / "events.jsonl")

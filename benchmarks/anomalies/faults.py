@@ -160,4 +160,6 @@ def _shuffled(step: int, given: Batch, part: float) -> Batch:
 def _with(record: StepRecord, name: str, change: Callable[[float, int], float], start: int) -> StepRecord:
     """The record with another value, from a step on; the change is told how many steps ago that was."""
     past = record.step - start
-    return record if past < 0 else replace(record, metrics={**record.metrics, name: change(record.metrics[name], past)})
+    if past < 0 or name not in record.metrics:
+        return record
+    return replace(record, metrics={**record.metrics, name: change(record.metrics[name], past)})

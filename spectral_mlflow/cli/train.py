@@ -48,9 +48,13 @@ def _add_train(commands: Commands) -> None:
     )  # fmt: skip
     train.add_argument("--dry-run", nargs="?", const="true", default="false", metavar="true|false",
                        help="ten steps in which everything is exercised")  # fmt: skip
-    train.add_argument("--profile", dest="monitoring.profile", nargs="?", const="true", default=argparse.SUPPRESS,
-                       metavar="true|false", help="keep a trace of some steps (monitoring.profile)")  # fmt: skip
+    _add_profile(train)
     _document_settings(train)
+
+
+def _add_profile(parser: Parser) -> None:
+    parser.add_argument("--profile", dest="monitoring.profile", nargs="?", const="true", default=argparse.SUPPRESS,
+                        metavar="true|false", help="keep a trace of some steps (monitoring.profile)")  # fmt: skip
 
 
 def _document_settings(parser: Parser) -> None:
@@ -150,6 +154,7 @@ def _add_resume(commands: Commands) -> None:
         "examples:\n  spectral resume latest\n  spectral resume wave_20260131_120000_1a2b3c4d --steps 2000",
     )  # fmt: skip
     resume.add_argument("run", metavar="RUN", help=RUN_HELP)
+    _add_profile(resume)
 
 
 def _resume(known: argparse.Namespace, rest: list[str]) -> int:

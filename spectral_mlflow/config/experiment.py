@@ -38,6 +38,11 @@ class ExperimentConfig:
     def __post_init__(self) -> None:
         set_values(self, name=self.name or self.model.type)
         self._check_curriculum()
+        if self.training.on_anomaly != "none" and not self.monitoring.anomalies:
+            raise ValueError(
+                f"training.on_anomaly: given {self.training.on_anomaly} with monitoring.anomalies=false, where nobody "
+                "watches for them; allowed: none, or monitoring.anomalies=true"
+            )
 
     def _check_curriculum(self) -> None:
         whole, first = self.model.block_size, self.training.first_block_size

@@ -28,6 +28,7 @@ from spectral_mlflow.errors import UserError
 from spectral_mlflow.files import sync_directory, whole_file
 from spectral_mlflow.journal import Journal
 from spectral_mlflow.monitoring import compression
+from spectral_mlflow.monitoring.runs import changed_settings
 from spectral_mlflow.monitoring.seal import DamagedCheckpointError
 
 SUFFIX = ".spectral.tar"
@@ -229,8 +230,8 @@ def _unpack_checkpoints(run_dir: Path) -> None:
 
 def _note(run_dir: Path, archive: Path, tracking_uri: str | None) -> None:
     told = journal.records(run_dir / "logs" / "events.jsonl")
-    stores = changed_settings(told).get("monitoring.stores", told[0].get("stores", ()) if told else ())
-    others = [store for store in stores if store != "mlflow"]
+    begun = (told[0].get("stores") if told else None) or []
+    others = [store for store in changed_settings(told).get("monitoring.stores") or begun if store != "mlflow"]
     moved = {} if tracking_uri is None else {
         "stores": ["mlflow", *others], "tracking_uri": without_password(tracking_uri), "mlflow_run_id": None,
     }  # fmt: skip

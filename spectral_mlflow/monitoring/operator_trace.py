@@ -10,6 +10,7 @@ from torch import profiler
 
 FIRST_STEPS = 5  # Of this process; slow, as whatever is done for the first time.
 TRACED_STEPS = 3
+LAST_STEP = FIRST_STEPS + TRACED_STEPS
 OPERATORS = 30
 
 
@@ -56,7 +57,7 @@ class OperatorTrace:
         return []
 
     def close(self) -> None:
-        """End a trace that the run was too short for."""
+        """End a trace that the run was too short for; nothing is kept of it."""
         if self._profile:
             self._profile.stop()
             self._profile = None

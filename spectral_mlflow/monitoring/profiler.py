@@ -70,7 +70,7 @@ class CodeProfiler:
         """
         self._synchronise = synchronise
         self._sections: dict[str, _Section] = {}
-        self._course = _Course(clock, synchronise, memory or _resident_memory())
+        self._course = _Course(clock, synchronise, memory or _resident_memory)
 
     def section(self, name: str) -> _Section:
         """A context whose time counts as that of this name."""
@@ -100,11 +100,13 @@ class CodeProfiler:
         """What to do about the sections that take more of the whole than they should."""
         rows = {row.name: row for row in self.rows()}
         whole = sum(row.own for row in rows.values())
-        return [
+        found = [
             f"{name} takes {rows[name].own / whole:.0%} of the time: {what}"
             for name, share, what in ADVICE
             if name in rows and rows[name].own > share * whole
         ]
+        failure = self._course.failure
+        return [*found, f"growth of memory is not known: {failure}"] if failure else found
 
     def report(self) -> dict[str, Any]:
         """Everything, as profile.json has it."""
@@ -134,8 +136,10 @@ class CodeProfiler:
                 f"| {name} | {row.calls} | {row.own:.3f} | {row.own / whole:.1%} | {row.total:.3f} "
                 f"| {1e3 * row.total / row.calls:.3f} | {row.growth / 2**20:.1f} |"
             )
+        tracking = self.seconds(*TRACKING)
+        total = f"tracking ({' + '.join(TRACKING)}): {tracking:.3f} s, {tracking / whole:.1%}"
         advice = [f"- {text}" for text in self.advice()] or ["Nothing takes more of the time than it should."]
-        return "\n".join([*lines, "", *advice, ""])
+        return "\n".join([*lines, "", total, "", *advice, ""])
 
     def fields(self) -> Mapping[str, str]:
         """The largest sections as fields of an entry of the log."""
@@ -154,14 +158,25 @@ class CodeProfiler:
 class _Course:
     """What the sections of a profiler share: how to measure, and where the program is."""
 
-    __slots__ = ("clock", "inside", "memory", "since", "synchronise")
+    __slots__ = ("_memory", "clock", "failure", "inside", "since", "synchronise")
 
     def __init__(
         self, clock: Callable[[], int], synchronise: Callable[[], object] | None, memory: Callable[[], int]
     ) -> None:
-        self.clock, self.synchronise, self.memory = clock, synchronise, memory
+        self.clock, self.synchronise, self._memory = clock, synchronise, memory
+        self.failure = ""  # Why the memory is asked for no more.
         self.inside: list[_Section] = []  # Those that are entered and not yet left.
         self.since = 0  # When the last one was entered or left.
+
+    def memory(self) -> int:
+        """Bytes in use; 0 once that could not be told, which stops no program."""
+        if self.failure:
+            return 0
+        try:
+            return self._memory()
+        except Exception as failure:
+            self.failure = f"{type(failure).__name__}: {failure}"
+            return 0
 
 
 class _Section:
@@ -210,6 +225,5 @@ class _Section:
         return self.calls < MEASURED_CALLS or not self.calls % MEASURED_EVERY
 
 
-def _resident_memory() -> Callable[[], int]:
-    process = psutil.Process()
-    return lambda: int(process.memory_info().rss)
+def _resident_memory() -> int:
+    return int(psutil.Process().memory_info().rss)

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from spectral_mlflow.monitoring.remaining_time import Pause, RemainingTime
-from spectral_mlflow.monitoring.structured_log import duration
+from spectral_mlflow.monitoring.structured_log import duration, one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -95,7 +95,12 @@ class Progress:
             self._remaining.pause(kind, self._clock() - began)
 
     def note(self, text: str, severity: str | None = None) -> None:
-        """Print a line, above the live one if there is one; on a terminal in the colour of its severity."""
+        """Print a line, above the live one if there is one; on a terminal in the colour of its severity.
+
+        Args:
+            text: what would end the line, or make a terminal do something, is escaped.
+            severity: as that of an alert.
+        """
         self._guarded(self._print, text, severity)
 
     def close(self) -> None:
@@ -139,6 +144,7 @@ class Progress:
         self._print(facts)
 
     def _print(self, text: str, severity: str | None = None) -> None:
+        text = one_line(text)  # An exception's text may be anything.
         if self._live is not None or (self._terminal and severity in COLOURS):
             self._console.print(text, style=COLOURS.get(severity or ""), markup=False, soft_wrap=True)
         else:

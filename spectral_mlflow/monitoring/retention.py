@@ -76,6 +76,20 @@ def hourly(hours: float) -> Policy:
     return Policy(decide)
 
 
+def spread(steps: int, count: int) -> Policy:
+    """Keep the oldest at most so many steps before the newest, at most twice as many, and so on: some at any age."""
+
+    def decide(records: Records) -> list[bool]:
+        known = [record for record in records if record.sequence > 0]
+        kept = set()
+        for reach in (steps << times for times in range(count if known else 0)):
+            near = [record for record in known if 0 <= known[0].step - record.step <= reach]
+            kept.add(id(min(near, key=lambda record: record.step)))
+        return [id(record) in kept for record in records]
+
+    return Policy(decide)
+
+
 def at_most(count: int, first: Policy) -> Policy:
     """Keep what a policy keeps, and of the others the newest, as long as all together are at most so many."""
 

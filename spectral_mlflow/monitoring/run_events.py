@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,15 @@ class RunEvents:
         self._run_dir = run_dir
         self._log = log
         self._journal = Journal(run_dir / "logs" / "events.jsonl")
+        self._told: Counter[tuple[Any, Any, Any]] = Counter()  # Alerts that a continued run will come to again.
+
+    def expect(self, told: Iterable[Mapping[str, Any]], step: int) -> None:
+        """Do not tell the alerts of later steps again, which a run that is continued from this step finds once more."""
+        self._told = Counter(
+            (event.get("step"), event.get("kind"), event.get("message"))
+            for event in told
+            if event.get("event") == "alert" and isinstance(event.get("step"), int) and event["step"] > step
+        )
 
     def tell(self, event: str, /, **fields: Any) -> None:
         """Append one line to events.jsonl: what happened, for the stores and for whoever reads."""
@@ -60,11 +70,14 @@ class RunEvents:
             cause: what is likely behind it.
             since: the step at which it probably began.
         """
+        self.alerts.append(message)
+        if self._told[step, kind, message] > 0:
+            self._told[step, kind, message] -= 1
+            return
         further = {name: value for name, value in (("cause", cause), ("since", since)) if value not in ("", None)}
         self.tell("alert", step=step, severity=severity, kind=kind, message=message, advice=advice, **further)
         fields = {"Cause": cause, "Advice": advice}
         self._log.entry(LEVELS[severity], kind, message, {name: text for name, text in fields.items() if text})
-        self.alerts.append(message)
 
     def lost(self, step: int, kind: str, message: str) -> None:
         """Tell of a file that could not be written, which is no reason to stop."""

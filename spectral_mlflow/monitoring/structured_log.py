@@ -9,7 +9,6 @@ import shutil
 import threading
 import weakref
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -38,14 +37,15 @@ class StructuredLog:
           - Epoch: 5/100, Batch: 25/50
           - Losses: {loss: 0.45, coherence_loss: 0.12}
 
-    At 100 MB the file is rotated: it gets another name and a new one is begun, then it is gzipped; the five files
+    At 100 MB the file is rotated: it gets the next number and a new one is begun, then it is gzipped; the five files
     before the newest are kept. What a program that follows the log may rely on:
 
     - A file is only ever appended to, by whole entries, and to none after it got another name. Whoever keeps it open
       can read it to its end, also when it has no name any more.
     - When another file (inode) has the name, nothing follows in the one before. Read that to its end, then go on at the
       beginning of the new one. No entry is lost or comes twice, unless the log is rotated twice between two looks;
-      then what is between them is in the backups, ``training.log.1.gz`` the newest.
+      then what is between them is in the backups, ``training.log.NUMBER.gz``, the highest number the newest. A file
+      of the same number that is not gzipped is the same one.
     - For a moment no file has the name: that is no end, and the new one follows.
     """
 
@@ -63,7 +63,7 @@ class StructuredLog:
             path: the file; its folder must exist.
             clock: the local time.
             largest_file: bytes at which the file is rotated.
-            backups: rotated files to keep.
+            backups: rotated files to keep, at least 1.
 
         Raises:
             OSError: the file cannot be opened.
@@ -88,7 +88,7 @@ class StructuredLog:
         time = self._clock().isoformat(" ", "milliseconds")
         lines = [f"[{time}] [{level}] [{module}] {message}", *[f"  - {key}: {text}" for key, text in fields.items()]]
         if not "".join(lines).isprintable():
-            lines = [_one_line(line) for line in lines]
+            lines = [one_line(line) for line in lines]
         lines.append("")
         content = "\n".join(lines).encode(errors="backslashreplace")
         with self._lock:
@@ -102,9 +102,10 @@ class StructuredLog:
 
     def _rotate(self) -> None:
         self._limit = self._file.size + self._largest  # Where it cannot be done now, it is not tried at every entry.
-        moved = self.path.with_name(f"{self.path.name}.1")
         try:
-            self._pack(moved)  # Of a rotation that was interrupted, or for which the disk had no room.
+            self._pack()  # Of a rotation that was interrupted, or for which the disk had no room.
+            newest = max(self._numbers(".gz"), default=0)
+            moved = self._numbered(newest + 1)
             self.path.replace(moved)
             try:
                 self._file.reopen()
@@ -112,28 +113,34 @@ class StructuredLog:
                 moved.replace(self.path)
                 raise
             self._limit = self._largest
-            self._pack(moved)
+            self._pack()
         except OSError as failure:
             _log.warning("%s: rotation failed, nothing is lost: %s", self.path, failure)
 
-    def _pack(self, moved: Path) -> None:
-        """Gzip the file that was rotated last, once the backups before it have made room for it."""
-        if not moved.exists():
-            return
+    def _pack(self) -> None:
+        """Gzip what has a number, and let the oldest go: wherever it is interrupted, the next call goes on there."""
         unfinished = self.path.with_name(f"{self.path.name}.tmp")
-        try:
-            with moved.open("rb") as plain, gzip.open(unfinished, "wb", compresslevel=1) as packed:
-                shutil.copyfileobj(plain, packed)  # Level 1: training waits for it.
-            for number in range(self._backups - 1, 0, -1):
-                with suppress(FileNotFoundError):
-                    self._backup(number).replace(self._backup(number + 1))
-            unfinished.replace(self._backup(1))
-            moved.unlink()
-        finally:
-            unfinished.unlink(missing_ok=True)
+        for number in self._numbers(""):
+            moved, packed = self._numbered(number), self._numbered(number, ".gz")
+            try:
+                if not packed.exists():
+                    with moved.open("rb") as plain, gzip.open(unfinished, "wb", compresslevel=1) as target:
+                        shutil.copyfileobj(plain, target)  # Level 1: training waits for it.
+                    unfinished.replace(packed)
+                moved.unlink()
+            finally:
+                unfinished.unlink(missing_ok=True)
+        for number in sorted(self._numbers(".gz"))[: -self._backups]:
+            self._numbered(number, ".gz").unlink()
 
-    def _backup(self, number: int) -> Path:
-        return self.path.with_name(f"{self.path.name}.{number}.gz")
+    def _numbers(self, ending: str) -> list[int]:
+        """Of the files that were rotated and have this ending."""
+        names = [path.name for path in self.path.parent.iterdir() if path.name.startswith(f"{self.path.name}.")]
+        found = [name.removeprefix(f"{self.path.name}.").removesuffix(ending) for name in names]
+        return [int(number) for number in found if number.isdecimal()]
+
+    def _numbered(self, number: int, ending: str = "") -> Path:
+        return self.path.with_name(f"{self.path.name}.{number}{ending}")
 
     def __enter__(self) -> Self:
         return self
@@ -222,6 +229,6 @@ def _short(value: float) -> str:
     return f"{value:.2e}" if 0 < abs(value) < 0.01 else f"{value:.2f}"
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """Without what would break the line, or forge an entry."""
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

@@ -16,6 +16,8 @@ import psutil
 
 Sample = dict[str, float]
 
+PATIENCE = 5.0  # Seconds that the end of a run waits for a sample that is being taken.
+
 
 class SystemMetrics:
     """Takes a sample every so many seconds in a thread of its own, which ends with the process.
@@ -42,7 +44,7 @@ class SystemMetrics:
         self._folder = folder
         self._interval = interval
         self._on_failure = on_failure
-        self._process = psutil.Process()
+        self._process: psutil.Process  # Looked for, as all of the machine is, where a failure ends nothing else.
         self._gpu: Gpu | None = None
         self._fresh: Sample = {}
         self._ended = threading.Event()
@@ -52,9 +54,7 @@ class SystemMetrics:
         """Take the first sample, and have the others follow."""
         if not self._interval or self._thread:
             return
-        self._process.cpu_percent()  # Its first answer is no share of anything.
-        self._gpu = Gpu.open()
-        if not self._took():
+        if not self._succeeds(self._open):
             return
         self._thread = threading.Thread(target=self._run, name="system metrics", daemon=True)
         self._thread.start()
@@ -65,22 +65,30 @@ class SystemMetrics:
         return fresh
 
     def stop(self) -> None:
-        """End the thread."""
+        """End the thread; one that the machine does not answer is left to end with the process."""
         self._ended.set()
         if self._thread:
-            self._thread.join()
+            self._thread.join(PATIENCE)
+            if self._thread.is_alive():
+                return
             self._thread = None
         if self._gpu:
             self._gpu.close()
             self._gpu = None
 
     def _run(self) -> None:
-        while not self._ended.wait(self._interval) and self._took():
+        while not self._ended.wait(self._interval) and self._succeeds(self._take):
             pass
 
-    def _took(self) -> bool:
+    def _open(self) -> None:
+        self._process = psutil.Process()
+        self._process.cpu_percent()  # Its first answer is no share of anything.
+        self._gpu = Gpu.open()
+        self._take()
+
+    def _succeeds(self, measure: Callable[[], None]) -> bool:
         try:
-            self._take()
+            measure()
         except Exception as failure:  # Whatever a machine does not tell, training needs none of it.
             self._on_failure(failure)
             return False
@@ -141,8 +149,8 @@ class Gpu:
         return found
 
     def close(self) -> None:
-        """Let go of the library."""
-        with suppress(self._library.NVMLError):
+        """Let go of the library; what it says to that helps nobody."""
+        with suppress(Exception):
             self._library.nvmlShutdown()
 
 

@@ -13,7 +13,7 @@ import torch
 from spectral_mlflow.monitoring.data_usage import DataUsage
 from spectral_mlflow.monitoring.epoch_means import EpochMeans
 from spectral_mlflow.monitoring.monitor import Alert, Findings, Monitor, Monitors, StepRecord
-from spectral_mlflow.monitoring.operator_trace import OperatorTrace
+from spectral_mlflow.monitoring.operator_trace import LAST_STEP, OperatorTrace
 from spectral_mlflow.monitoring.profiler import TRACKING, CodeProfiler
 from spectral_mlflow.monitoring.progress import Progress
 from spectral_mlflow.monitoring.structured_log import duration, losses_text, model_fields, training_fields
@@ -157,6 +157,8 @@ class Watch:
         Returns:
             For results.json: ``tracking_share``, the seconds of `TRACKING` over those of the steps.
         """
+        if self._trace:
+            self.entry("profiler", f"no trace of operators: it takes {LAST_STEP} steps of one process")
         self.close()
         self.profiler.add("system", self.system.seconds, self.system.samples)
         share = self.profiler.seconds(*TRACKING) / self._seconds if self._seconds else 0.0  # Perhaps without a step.
@@ -242,6 +244,7 @@ class Watch:
                                    advice="monitoring.profile=false, or see to the space on the disk"))  # fmt: skip
             return
         for path in written:
+            self._trace = None  # There is one in a run.
             self.tracker.add_artifact(path, "profile", step)
 
     def _monitor_failed(self, name: str, failure: Exception) -> None:
@@ -265,7 +268,7 @@ def _number(value: float | torch.Tensor) -> float:
 
 
 def _gpu_gb(metrics: Mapping[str, float]) -> tuple[float, float] | None:
-    """GPU memory of this process, and that there is, in GB."""
-    if "gpu_memory_mb" not in metrics:
+    """GPU memory of this process, and that there is, in GB; None where torch knows of no GPU, whatever a loop logs."""
+    if "gpu_memory_mb" not in metrics or not torch.cuda.is_available():
         return None
     return metrics["gpu_memory_mb"] / 1024, torch.cuda.get_device_properties().total_memory / 2**30

@@ -28,12 +28,19 @@ def hardware() -> dict[str, Any]:
         "torch_version": torch.__version__,
         "cpu_model": _cpu_model(),
         "cpu_count": os.cpu_count(),
-        "total_memory_gb": round(psutil.virtual_memory().total / 2**30, 2),
+        "total_memory_gb": _memory_gb(),
         "gpu_available": gpu,
         "gpu_model": torch.cuda.get_device_name(0) if gpu else None,
         "num_gpus": torch.cuda.device_count(),
         "cuda_version": torch.version.cuda,
     }
+
+
+def _memory_gb() -> float | None:
+    try:
+        return round(psutil.virtual_memory().total / 2**30, 2)
+    except (OSError, psutil.Error):  # A container that does not show it.
+        return None
 
 
 def _cpu_model() -> str:

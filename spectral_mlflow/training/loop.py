@@ -9,13 +9,14 @@ from typing import Any
 
 from spectral_mlflow.config import ExperimentConfig
 from spectral_mlflow.data.batches import window_starts
+from spectral_mlflow.monitoring.anomalies import Anomalies
 from spectral_mlflow.monitoring.monitor import Alert
 from spectral_mlflow.monitoring.structured_log import duration
 from spectral_mlflow.monitoring.watch import Watch
 from spectral_mlflow.training.evaluation import EVALUATION_BATCHES, perplexity, validation_loss
 from spectral_mlflow.training.gallery import Gallery
 from spectral_mlflow.training.learner import Learner, Metrics
-from spectral_mlflow.training.reactions import Reaction, Reactions
+from spectral_mlflow.training.reactions import MONITOR, Reaction, Reactions
 from spectral_mlflow.training.signals import StopSignals
 from spectral_mlflow.training.step import StepResult
 
@@ -59,6 +60,8 @@ class Trainer:
         self.tracker.checkpoints.prepare(state.model, state.optimizer)
         if state.step == training.steps and self.due(self.config.monitoring.viz_interval):
             self.show_again()  # The process that took the last step may have died before it could.
+        if state.skipped_in_a_row >= training.max_skipped:
+            state.skipped_in_a_row = 0  # That ended it; whoever continues it wants to see whether it still is so.
         if not ended_before and (reason := self.stop_reason(evaluated=True)):
             return self.stopped(reason, signals)
         while state.step < training.steps:
@@ -100,8 +103,8 @@ class Trainer:
             return
         state.skipped += 1
         state.skipped_in_a_row += 1
-        if self.config.monitoring.anomalies:
-            return  # The monitor of anomalies tells of it, with its cause.
+        if isinstance(anomalies := state.monitors.get(MONITOR), Anomalies) and anomalies.works:
+            return  # It tells of it, with the cause.
         if state.scaler.is_enabled() and math.isfinite(result.objective):
             return  # So the scale of float16 finds its size; only many in a row mean something.
         message = f"step {state.step} skipped: objective {result.objective}, gradient norm {result.norm}"
@@ -181,6 +184,8 @@ class Trainer:
                 state.model, state.optimizer, state.scheduler, state.step, metrics,
                 loss_history=state.loss_history, state=state.extra(), best=best, wait=False,
             )  # fmt: skip
+        for alert in state.take_complaints():
+            self.watch.alert(state.step, alert)
 
     def stop_reason(self, *, evaluated: bool) -> str | None:
         """Why to stop before the last step, if there is a reason."""

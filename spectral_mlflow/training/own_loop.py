@@ -101,6 +101,7 @@ class OwnLoop:
         self._watch.describe(state.model)
         for name in anew:
             self._watch.alert(state.step, Alert("resume", "warning", f"monitor {name} begins anew"))
+        self._tell_complaints()
         self._tokens = self.usage.tokens
         self._reactions = Reactions(self._training, state, tracker.checkpoints)
         progress.note(f"{tracker.experiment_id}: {tracker.run_dir}")
@@ -235,7 +236,7 @@ class OwnLoop:
             return
         state.skipped += 1
         state.skipped_in_a_row += 1
-        if self._anomalies is None:
+        if self._anomalies is None or not self._anomalies.works:
             message = f"step {state.step} skipped: loss {loss}, gradient norm {norm}"
             advice = "lower the learning rate, or clip the gradient (grad_clip)"
             self._entered().alert(state.step, Alert("non_finite", "critical", message, advice=advice))
@@ -307,6 +308,11 @@ class OwnLoop:
                 state.model, state.optimizer, state.scheduler, state.step, self._metrics,
                 loss_history=state.loss_history, state=state.extra(), best=best, wait=False,
             )  # fmt: skip
+        self._tell_complaints()
+
+    def _tell_complaints(self) -> None:
+        for alert in self.state.take_complaints():
+            self._entered().alert(self.state.step, alert)
 
     def __exit__(self, _: type[BaseException] | None, failure: BaseException | None, __: TracebackType | None) -> None:
         try:

@@ -5,12 +5,18 @@ The third reaction, skipping a batch, happens between gradient and update: see `
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from spectral_mlflow.config import TrainingConfig
+from spectral_mlflow.monitoring.anomalies import Anomalies
+from spectral_mlflow.monitoring.checkpoint_list import Checkpoint, best_of
 from spectral_mlflow.monitoring.checkpoints import CheckpointManager
 from spectral_mlflow.monitoring.monitor import Alert
 from spectral_mlflow.monitoring.seal import DamagedCheckpointError
@@ -18,6 +24,7 @@ from spectral_mlflow.training.state import TrainState
 
 MONITOR = "anomalies"  # Its name among the monitors of a run.
 MOST_ROLLBACKS = 10  # A run that needs more would not get anywhere.
+SOUND = 100  # Steps after a rollback until which trouble speaks against the weights that were gone back to.
 GRAVE = ("critical", "fatal")
 
 
@@ -79,25 +86,70 @@ class Reactions:
             message = f"stopped at step {state.step} by {alert.kind} after {state.rollbacks} rollbacks: {alert.message}"
             return Reaction(message, stop=True)
         since = state.step if alert.since is None else alert.since
-        checkpoint = self._newest_before(since)
+        checkpoint = self._newest_good(since)
         if checkpoint is None:
             return Reaction(f"{alert.kind} began at step {since}, and no checkpoint before it can be gone back to")
-        state.restore_weights(checkpoint)
-        monitors = checkpoint["state"]["monitors"]
-        if MONITOR in state.monitors and MONITOR in monitors:  # What is usual for these weights.
-            state.monitors[MONITOR].load_state_dict(monitors[MONITOR])
-        state.lr_scale *= self._training.rollback_lr
-        state.rollbacks += 1
+        self._restore(checkpoint, since)
         message = (
             f"step {state.step}: back to the weights of step {checkpoint['step']}, before {alert.kind} began at step "
             f"{since}; the learning rate is {state.lr_scale:g} of the schedule from now on"
         )
         return Reaction(message, restored=checkpoint["step"])
 
-    def _newest_before(self, step: int) -> dict[str, Any] | None:
+    def _restore(self, checkpoint: dict[str, Any], since: int) -> None:
+        state, step = self._state, checkpoint["step"]
+        state.restore_weights(checkpoint)
+        monitors, anomalies = checkpoint["state"]["monitors"], state.monitors.get(MONITOR)
+        if isinstance(anomalies, Anomalies) and MONITOR in monitors:  # What is usual for these weights.
+            state.restore_monitor(MONITOR, anomalies.gone_back(monitors[MONITOR]))
+        if state.best_step == state.step:  # Measured of weights that are not kept.
+            best = best_of(self._checkpoints.list_checkpoints(), self._checkpoints.directory)
+            state.best_step = best.step if best else 0
+            state.best_val_loss = best.metrics.get("val_loss", math.inf) if best else math.inf
+        state.restored_step = min(step, state.restored_step) if self._is_again(since) else step
+        state.rolled_back_at = state.step
+        state.skipped_in_a_row = 0
+        state.lr_scale *= self._training.rollback_lr
+        state.rollbacks += 1
+
+    def _is_again(self, since: int) -> bool:
+        """Whether trouble came back before the run was sound for long."""
+        return self._state.rollbacks > 0 and since <= self._state.rolled_back_at + SOUND
+
+    def _newest_good(self, since: int) -> dict[str, Any] | None:
+        """The newest checkpoint that what began at a step cannot have spoilt; where it began again, an earlier one."""
         self._checkpoints.wait()
-        for known in sorted(self._checkpoints.list_checkpoints(), key=lambda known: known.sequence, reverse=True):
-            if known.step < step:
-                with suppress(DamagedCheckpointError):  # The one before it may be whole.
-                    return self._checkpoints.load_checkpoint(str(known.path))
+        for known in self._candidates(since):
+            with suppress(DamagedCheckpointError):  # The one before it may be whole.
+                checkpoint = self._checkpoints.load_checkpoint(str(known.path))
+                if self._is_finite(checkpoint):
+                    return checkpoint
         return None
+
+    def _candidates(self, since: int) -> list[Checkpoint]:
+        """In the order in which to try them.
+
+        A loss is measured before the update of its step: what is seen at a step may have happened at the one before.
+        """
+        state, again = self._state, self._is_again(since)
+        left, back = state.restored_step, state.rolled_back_at
+        known = [
+            known for known in self._checkpoints.list_checkpoints()
+            if known.step < since - 1 and not left < known.step < back
+        ]  # fmt: skip
+        return sorted(known, key=lambda known: (again and known.step >= left, -known.sequence))
+
+    def _is_finite(self, checkpoint: Mapping[str, Any]) -> bool:
+        """Whether all parameters of a checkpoint, and what the optimizer knows of them, are; buffers need not be."""
+        names = {name for name, _ in self._state.model.named_parameters()}
+        parameters = {name: value for name, value in checkpoint["model_state_dict"].items() if name in names}
+        given = [parameters, checkpoint["optimizer_state_dict"]["state"]]
+        return all(bool(torch.isfinite(tensor).all()) for tensor in _tensors(given))
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (Mapping, list, tuple)):
+        for entry in value.values() if isinstance(value, Mapping) else value:
+            yield from _tensors(entry)

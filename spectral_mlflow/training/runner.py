@@ -135,6 +135,8 @@ def resume(run_dir: Path, overrides: Mapping[str, str], *, tracking_uri: str | N
         for name in anew:
             tracker.alert(state.step, "warning", "resume", f"monitor {name} begins anew",
                           "the run went without it when its checkpoint was written")  # fmt: skip
+        for alert in state.take_complaints():
+            tracker.alert(state.step, alert.severity, alert.kind, alert.message, alert.advice)
         return _train(config, dataset, state, tracker, machine, watching, signals)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ import torch
 
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.models.gpt import GPT
+from spectral_mlflow.monitoring.monitor import Alert
 from spectral_mlflow.training.fit import check_groups, check_tensors
 
 KERNELS = ("fused", "foreach")  # Of what an optimizer remembers, what the device decides.
@@ -43,6 +45,8 @@ class TrainState:
         seed: of the order of the data.
         lr_scale: factor of the scheduled learning rate, which each rollback lowers.
         rollbacks: how often the run has gone back to earlier weights.
+        rolled_back_at: the step at which it last did.
+        restored_step: that of the weights that it then had; what was saved between the two is not to be trusted.
         scheduler: of anything that the step alone does not decide.
         generators: random generators that the run owns, by name.
         monitors: what watches the run and remembers what it saw, by name.
@@ -65,21 +69,28 @@ class TrainState:
     seconds: float = 0.0
     lr_scale: float = 1.0
     rollbacks: int = 0
+    rolled_back_at: int = 0
+    restored_step: int = 0
     loss_history: list[float] = field(default_factory=list)
+    _complaints: list[Alert] = field(default_factory=list, init=False)
+    _complained_of: set[tuple[str, str]] = field(default_factory=set, init=False)
 
     COUNTERS = (
         "best_val_loss", "best_step", "evaluations_without_best", "skipped_in_a_row", "skipped", "seconds",
-        "lr_scale", "rollbacks",
+        "lr_scale", "rollbacks", "rolled_back_at", "restored_step",
     )  # fmt: skip
 
     def extra(self) -> dict[str, Any]:
-        """What a checkpoint holds beside model, optimizer, scheduler, step and loss history."""
+        """What a checkpoint holds beside model, optimizer, scheduler, step and loss history.
+
+        A monitor that raises is left out, which `take_complaints` tells of.
+        """
         return {
             "counters": {name: getattr(self, name) for name in self.COUNTERS},
             "data": {"seed": self.seed, "step": self.step},
             "loss_state_dict": self.loss.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "monitors": {name: monitor.state_dict() for name, monitor in self.monitors.items()},
+            "monitors": self._remembered(),
             "generators": {name: generator.get_state() for name, generator in self.generators.items()},
             "random": _random_state(),
             "threads": torch.get_num_threads(),
@@ -103,9 +114,9 @@ class TrainState:
         self.loss_history = list(checkpoint["loss_history"])
         for name, value in extra["counters"].items():
             setattr(self, name, value)
-        for name, monitor in self.monitors.items():
+        for name in self.monitors:
             if name in extra["monitors"]:
-                monitor.load_state_dict(extra["monitors"][name])
+                self.restore_monitor(name, extra["monitors"][name])
         for name, generator in self.generators.items():
             generator.set_state(extra["generators"][name])
         _restore_random_state(extra["random"])
@@ -119,6 +130,37 @@ class TrainState:
         self.loss.load_state_dict(extra["loss_state_dict"])
         if extra["scaler"]:  # Empty but in float16.
             self.scaler.load_state_dict(extra["scaler"])
+
+    def restore_monitor(self, name: str, remembered: dict[str, Any]) -> None:
+        """Have a monitor go on from there; one that raises begins anew, which `take_complaints` tells of."""
+        monitor = self.monitors[name]
+        as_new = self._remembered().get(name)
+        try:
+            monitor.load_state_dict(remembered)
+        except Exception as failure:
+            self._complain(name, "begins anew", failure)
+            with suppress(Exception):  # It may have taken a part of it.
+                monitor.load_state_dict(as_new or {})
+
+    def take_complaints(self) -> list[Alert]:
+        """What monitors could not save or go on from, each told once."""
+        taken, self._complaints = self._complaints, []
+        return taken
+
+    def _remembered(self) -> dict[str, Any]:
+        remembered = {}
+        for name, monitor in self.monitors.items():
+            try:
+                remembered[name] = monitor.state_dict()
+            except Exception as failure:
+                self._complain(name, "is left out of checkpoints", failure)
+        return remembered
+
+    def _complain(self, name: str, outcome: str, failure: Exception) -> None:
+        if (name, outcome) not in self._complained_of:
+            self._complained_of.add((name, outcome))
+            message = f"monitor {name} {outcome}: {type(failure).__name__}: {failure}"
+            self._complaints.append(Alert("monitor", "warning", message, advice="training itself is as it would be"))
 
     def _check(self, checkpoint: Mapping[str, Any]) -> None:
         step, found = checkpoint.get("step"), pieces(checkpoint)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import statistics
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 
 from spectral_mlflow.config import ExperimentConfig, TrainingConfig
 from spectral_mlflow.data.dataset import Dataset
+from spectral_mlflow.models.generation import generate_several
+from spectral_mlflow.models.gpt import GPT
 from spectral_mlflow.monitoring import sample_quality
 from spectral_mlflow.monitoring.anomalies import Anomalies
 from spectral_mlflow.monitoring.data_usage import DataUsage
@@ -27,6 +32,8 @@ from spectral_mlflow.training.reactions import MONITOR
 from spectral_mlflow.training.state import TrainState
 
 FORWARD_SHARE = 1 / 3  # Of a training step's work, which an evaluation does for as many tokens.
+PLOTS = 220  # Times as long as `_interpreter_seconds`: a set of plots.
+TIMED_TOKENS = 16
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,8 @@ def attach(config: ExperimentConfig, dataset: Dataset, state: TrainState, machin
             monitors["quality_trend"] = QualityTrend()
     state.monitors |= {**monitors, "usage": usage, "epochs": epochs}
     profiler = _profiler(machine) if monitoring.profile else CodeProfiler()
-    return Watching(monitors, anomalies, usage, epochs, quality, profiler, _pauses(config, dataset, tokens_per_step))
+    pauses = _pauses(config, dataset, state, tokens_per_step)
+    return Watching(monitors, anomalies, usage, epochs, quality, profiler, pauses)
 
 
 def _profiler(machine: Machine) -> CodeProfiler:
@@ -105,11 +113,35 @@ def _profiler(machine: Machine) -> CodeProfiler:
     )
 
 
-def _pauses(config: ExperimentConfig, dataset: Dataset, tokens_per_step: int) -> dict[str, Pause]:
+def _pauses(config: ExperimentConfig, dataset: Dataset, state: TrainState, tokens_per_step: int) -> dict[str, Pause]:
     monitoring = config.monitoring
+    length = sample_quality.length(config.dataset.name, monitoring.sample_tokens) if monitoring.viz_interval else 0
+    sample_seconds = _sample_seconds(length, state.model, dataset)
     return {
         "evaluation": Pause(monitoring.eval_interval, FORWARD_SHARE * len(dataset.val) / tokens_per_step),
-        "checkpoint": Pause(monitoring.checkpoint_interval),
-        "plots": Pause(monitoring.viz_interval),
-        "sample": Pause(monitoring.viz_interval if monitoring.sample_tokens else 0),
+        "checkpoint": Pause(monitoring.checkpoint_interval, after=True),
+        "plots": Pause(monitoring.viz_interval, seconds=PLOTS * _interpreter_seconds(), after=True),
+        "sample": Pause(monitoring.viz_interval if length else 0, seconds=sample_seconds),
     }
+
+
+def _sample_seconds(length: int, model: GPT, dataset: Dataset) -> float:
+    """What a sample of so many tokens takes, by some of them after the first ones, which are slow."""
+    if not length:
+        return 0.0
+    count = sample_quality.TUNES if dataset.config.name == sample_quality.MUSIC else 1
+    generator = torch.Generator().manual_seed(0)
+    began = 0.0
+    for _ in range(2):
+        began = time.perf_counter()
+        generate_several(model, dataset.train[:1], count, TIMED_TOKENS, temperature=1.0, generator=generator)
+    return length * (time.perf_counter() - began) / TIMED_TOKENS
+
+
+def _interpreter_seconds() -> float:
+    """What a loop of Python takes, the median of three: drawing is such work, whatever the model."""
+    times = [time.perf_counter()]
+    for _ in range(3):
+        sum(number * number for number in range(100_000))
+        times.append(time.perf_counter())
+    return statistics.median(after - before for before, after in pairwise(times))

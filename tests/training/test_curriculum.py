@@ -71,10 +71,14 @@ def test_short_windows_have_the_same_tokens() -> None:
         ({"training.first_block_size": "24"}, "training.first_block_size: given 24"),
         ({"model.block_size": "99", "training.block_warmup_steps": "5"}, "an even model.block_size"),
         ({"training.gradient_accumulation": "3"}, "accumulation: given 3, which does not divide batch_size=16"),
+        (
+            {"training.on_anomaly": "skip", "monitoring.anomalies": "false"},
+            "training.on_anomaly: given skip with monitoring.anomalies=false",
+        ),
     ],
 )  # fmt: skip
 def test_combinations_without_sense_are_refused(given_settings: dict[str, str], message: str) -> None:
-    """A first length that is no half of the block, or parts that do not divide the batch: one line."""
+    """A first length that is no half of the block, odd parts of a batch, a reaction to nothing: one line."""
     with pytest.raises(UserError, match=message):
         build(given_settings)
 

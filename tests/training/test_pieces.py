@@ -85,6 +85,7 @@ class Watched(Trainer):
             state.best_val_loss, state.best_step, state.evaluations_without_best = 0.25, 1, 1
             state.skipped, state.skipped_in_a_row, state.seconds = 2, 2, 1e6
             state.lr_scale, state.rollbacks = 0.5, 1
+            state.rolled_back_at, state.restored_step = 3, 2
         super().save(metrics, best=best)
 
     def stop_reason(self, *, evaluated: bool) -> str | None:
@@ -231,6 +232,8 @@ CHANGES: dict[str, Callable[[dict[str, Any]], None]] = {
     "state.counters.seconds": put("state.counters.seconds", 0.0),
     "state.counters.lr_scale": put("state.counters.lr_scale", 1.0),
     "state.counters.rollbacks": put("state.counters.rollbacks", 0),
+    "state.counters.rolled_back_at": put("state.counters.rolled_back_at", 0),
+    "state.counters.restored_step": put("state.counters.restored_step", 0),
     "state.data": put("state.data", {}),
     "state.data.seed": put("state.data.seed", 1),
     "state.data.step": put("state.data.step", 0),

@@ -16,7 +16,7 @@ from spectral_mlflow.monitoring.monitor import Alert, StepRecord
 from spectral_mlflow.optim import build_optimizer
 from spectral_mlflow.settings import build
 from spectral_mlflow.training.devices import Machine
-from spectral_mlflow.training.reactions import MONITOR, MOST_ROLLBACKS, Reactions
+from spectral_mlflow.training.reactions import MONITOR, MOST_ROLLBACKS, SOUND, Reactions
 from spectral_mlflow.training.state import TrainState
 from spectral_mlflow.training.step import optimizer_step
 
@@ -24,7 +24,7 @@ CPU = Machine(torch.device("cpu"))
 SIZES = {"model": "standard", "model.d_model": "16", "model.num_layers": "1", "model.num_heads": "2",
          "model.block_size": "8"}  # fmt: skip
 TOLD = {
-    request: Alert("divergence", "critical", "loss rose", since=5, request=request)
+    request: Alert("divergence", "critical", "loss rose", since=6, request=request)
     for request in ("skip", "stop", "rollback")
 }
 
@@ -39,7 +39,7 @@ class Run:
         self.state = TrainState(model, build_optimizer(model, config.training), build_loss(config.training, 7))
         self.state.scaler = torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=3)
         self.state.monitors[MONITOR] = Anomalies(100)
-        self.checkpoints = CheckpointManager(str(folder), keep_last_n=9)
+        self.checkpoints = CheckpointManager(str(folder), keep_last_n=99)
         self.saved: dict[int, dict[str, Any]] = {}
         self.reactions = Reactions(config.training, self.state, self.checkpoints)
 
@@ -128,14 +128,14 @@ def test_a_rollback_restores_what_learns_and_what_is_usual(run: Run) -> None:
 
 
 def test_each_rollback_lowers_the_learning_rate_further(run: Run) -> None:
-    """The factor multiplies, and the checkpoint that was saved after the first rollback is what is gone back to."""
+    """The factor multiplies, and after a sound stretch the newest checkpoint is good again."""
     run.reactions.react([TOLD["rollback"]])
     run.save()
-    run.steps(3)
-    reaction = run.reactions.react([Alert("divergence", "fatal", "again", since=10, request="rollback")])
+    run.steps(SOUND + 3)
+    reaction = run.reactions.react([Alert("divergence", "fatal", "again", since=SOUND + 10, request="rollback")])
     assert reaction is not None
-    assert reaction.restored == 8
-    assert str(weights(run.state)) == str(run.saved[8])
+    assert reaction.restored == SOUND + 8
+    assert str(weights(run.state)) == str(run.saved[SOUND + 8])
     assert (run.state.lr_scale, run.state.rollbacks) == (0.0625, 2)
 
 
@@ -197,3 +197,69 @@ def test_the_learning_rate_of_a_message_is_a_number(run: Run) -> None:
         run.reactions.react([TOLD["rollback"]])
     assert math.isfinite(run.state.lr_scale)
     assert run.state.lr_scale > 0
+
+
+def rolled_back_to(run: Run, since: int) -> int | None:
+    """The step of the weights that the run has after an alert; it saves them, as the loop does."""
+    reaction = run.reactions.react([Alert("divergence", "critical", "high", since=since, request="rollback")])
+    assert reaction is not None
+    run.save()
+    return reaction.restored
+
+
+def test_the_checkpoint_of_the_step_before_may_be_spoilt(run: Run) -> None:
+    """The update of step 4 is seen in the loss of step 5."""
+    assert rolled_back_to(run, 5) == 2
+
+
+def test_trouble_that_comes_again_goes_further_back(run: Run) -> None:
+    """Not to what was saved since, which are the same weights; and where nothing is left, the same once more."""
+    assert rolled_back_to(run, 8) == 6
+    run.steps(2)
+    assert rolled_back_to(run, 10) == 4
+    run.steps(2)
+    assert rolled_back_to(run, 12) == 2
+    run.steps(2)
+    assert rolled_back_to(run, 14) == 12  # Saved by the rollback: the weights of step 2.
+
+
+def test_what_was_saved_between_is_never_gone_back_to(run: Run) -> None:
+    """Weights of a time that turned out bad stay out of it, also when the rollback's own checkpoint is gone."""
+    assert rolled_back_to(run, 6) == 4
+    (run.checkpoints.directory / "checkpoint_step_8.pt").unlink()
+    run.state.step = 200
+    assert rolled_back_to(run, 200) == 4
+
+
+def test_a_checkpoint_with_non_finite_weights_is_passed_over(run: Run) -> None:
+    """Whatever step it is of."""
+    good = copy.deepcopy(run.state.model.state_dict())
+    next(run.state.model.parameters()).data[0] = math.nan
+    run.state.step = 10
+    run.save()
+    run.state.model.load_state_dict(good)
+    assert rolled_back_to(run, 14) == 8
+
+
+def test_a_rollback_forgets_the_best_that_nobody_saved(run: Run) -> None:
+    """And counts steps without an update anew."""
+    state = run.state
+    run.checkpoints.save_checkpoint(
+        6, state.model, state.optimizer, [], {}, state=state.extra(), metrics={"val_loss": 2.5}, best=True
+    )
+    state.best_val_loss, state.best_step, state.skipped_in_a_row = 1.5, 8, 4
+    assert rolled_back_to(run, 6) == 4
+    assert (state.best_val_loss, state.best_step, state.skipped_in_a_row) == (2.5, 6, 0)
+
+
+def test_a_rollback_repeats_no_alert_that_it_is_no_answer_to(run: Run) -> None:
+    """Underfitting is told once in a run."""
+    flat = [StepRecord(step, {"loss": 2.0}, 0.1) for step in range(9, 120)]
+    anomalies = run.state.monitors[MONITOR]
+    assert isinstance(anomalies, Anomalies)
+    told = [alert.kind for record in flat for alert in anomalies.observe(record).alerts]
+    assert told == ["underfitting"]
+    run.state.step = 119
+    assert rolled_back_to(run, 8) == 6
+    later = [StepRecord(step, {"loss": 2.0}, 0.1) for step in range(120, 240)]
+    assert not [alert for record in later for alert in anomalies.observe(record).alerts]

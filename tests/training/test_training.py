@@ -197,6 +197,13 @@ def test_a_step_without_a_finite_gradient_is_skipped(tiny: ExperimentConfig) -> 
     assert all(bool(torch.isfinite(tensor).all()) for tensor in checkpoint["model_state_dict"].values())
 
 
+def test_a_run_without_finite_gradients_can_be_continued(tiny: ExperimentConfig) -> None:
+    """It is given as many steps as before to find one."""
+    failed = runner.start(longer(tiny, lr=1e30, grad_clip=0.0, warmup_steps=0, max_skipped=3))
+    again = runner.resume(failed.run_dir, {})
+    assert (again.outcome.status, again.results["skipped_steps"]) == ("failed", 6)
+
+
 def test_early_stopping(tiny: ExperimentConfig) -> None:
     """A run that gets no better stops before its last step, completed."""
     config = longer(tiny, steps=400, lr=1e-12, early_stopping=2)

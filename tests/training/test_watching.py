@@ -1,6 +1,7 @@
 """The loop and what watches it: lines, log, results, reactions, and a count that goes on exactly."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,8 @@ import torch
 from spectral_mlflow import journal
 from spectral_mlflow.config import ExperimentConfig
 from spectral_mlflow.data import dataset as datasets
+from spectral_mlflow.monitoring.anomalies import Anomalies
+from spectral_mlflow.monitoring.anomalies.detector import Sign
 from spectral_mlflow.monitoring.monitor import Alert, Findings, Request, StepRecord
 from spectral_mlflow.monitoring.progress import Progress
 from spectral_mlflow.monitoring.tracker import ExperimentTracker
@@ -75,7 +78,7 @@ def run(config: ExperimentConfig, monitor: Asks | None = None, *, skip_at: int =
     tracker = ExperimentTracker(config)
     tracker.start_experiment(state.model)
     with Progress(config.training.steps) as progress, watching.watch(tracker, progress) as watch:
-        learner = Learner(config, dataset, state, MACHINE, Speed(1.0, 1.0), would_skip=lambda *_: state.step == skip_at)
+        learner = Learner(config, dataset, state, MACHINE, Speed(1, 1.0), would_skip=lambda *_: state.step == skip_at)
         trainer = Trainer(config, learner, watch, Gallery(config, dataset, state, watch, None))
         outcome = trainer.run(StopSignals())
     tracker.end_experiment()
@@ -126,6 +129,20 @@ def test_the_log_and_the_results_tell_of_the_whole_run(tiny: ExperimentConfig) -
     }
 
 
+def test_what_is_not_yet_done_has_a_first_guess(tiny: ExperimentConfig) -> None:
+    """Before there were plots and samples their time is a guess, for which no random number of the run is drawn."""
+    for tokens in (40, 0):
+        config = changed(tiny, {}, viz_interval=8, sample_tokens=tokens)
+        dataset = datasets.prepare(config.dataset, config.model.block_size)
+        state = runner.new_state(config, dataset, MACHINE)
+        before = torch.get_rng_state()
+        pauses = attach(config, dataset, state, MACHINE).pauses
+        assert torch.equal(before, torch.get_rng_state())
+        assert (pauses["plots"].interval, pauses["plots"].seconds > 0, pauses["plots"].after) == (8, True, True)
+        assert (pauses["sample"].interval, pauses["sample"].seconds > 0) == ((8, True) if tokens else (0, False))
+        assert state.model.training
+
+
 def test_the_update_is_measured_now_and_then(tiny: ExperimentConfig) -> None:
     """Every 25th step says how large its update is beside the parameters, and monitors see it."""
     monitor = Asks(0, "stop")
@@ -168,3 +185,47 @@ def test_a_rollback_takes_the_weights_of_the_last_good_step(tiny: ExperimentConf
     assert rates[7] < 0.6 * rates[6]
     assert [event["step"] for event in events(run_dir, "checkpoint")] == [4, 6, 8, 12]
     assert [event["kind"] for event in events(run_dir, "alert")] == ["test", "reaction"]
+
+
+class Raises(Anomalies):
+    """Breaks at its third step."""
+
+    def _alert(self, sign: Sign, step: int) -> Alert | None:
+        if step == 3:
+            raise RuntimeError("broken")
+        return super()._alert(sign, step)
+
+
+def test_a_monitor_that_broke_is_asked_nothing_more() -> None:
+    """Neither whether to skip a batch."""
+    anomalies = Raises(100)
+    told = [StepRecord(step, {"loss": math.nan}, 0.1) for step in (1, 2, 3)]
+    for record in told[:2]:
+        anomalies.observe(record)
+    assert anomalies.would_skip(math.nan, 1.0)
+    with pytest.raises(RuntimeError):
+        anomalies.observe(told[2])
+    assert not anomalies.works
+    assert not anomalies.would_skip(math.nan, 1.0)
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_a_step_that_is_not_finite_is_told_of_by_someone(tiny: ExperimentConfig, *, works: bool) -> None:
+    """By the monitor of anomalies, with the cause; where it is off, by the loop."""
+    config = changed(tiny, {"lr": 1e30, "grad_clip": 0.0, "warmup_steps": 0, "max_skipped": 3}, anomalies=works)
+    told = {event["kind"] for event in events(runner.start(config).run_dir, "alert")}
+    assert ("non_finite" in told, "non-finite" in told) == (works, not works)
+
+
+def test_what_is_found_again_is_not_told_again(tiny: ExperimentConfig) -> None:
+    """A run that was killed after an alert and before a checkpoint comes to the same step once more."""
+    config = changed(tiny, {"lr": 1e30, "grad_clip": 0.0, "warmup_steps": 0, "max_skipped": 7},
+                     checkpoint_interval=2, keep_last_n=9)  # fmt: skip
+    run_dir = runner.start(config).run_dir
+    before = events(run_dir, "alert")
+    for path in run_dir.glob("checkpoints/checkpoint_step_*.pt"):
+        if path.stem != "checkpoint_step_2":
+            path.unlink()
+    runner.resume(run_dir, {})
+    assert [event for event in events(run_dir, "alert") if event["kind"] != "resume"] == before
+    assert len({event["step"] for event in before}) > 1

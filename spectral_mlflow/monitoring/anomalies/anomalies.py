@@ -43,6 +43,9 @@ class Anomalies:
     """Watches a run for anomalies, in constant memory and time a step.
 
     What it says depends on the records alone, so a resumed run gets the alerts of one that was never stopped.
+
+    Attributes:
+        works: whether it looked at the last step to its end; it is asked for nothing once it has raised.
     """
 
     def __init__(
@@ -67,14 +70,18 @@ class Anomalies:
         self._detectors = {name: own.get(name) or make(known) for name, make in DETECTORS.items()}
         self._told: dict[str, list[int]] = {}  # Of each kind: step of the last alert, and since when.
         self._unusual = 0  # Steps in a row that `would_skip` objects to.
+        self.works = True
 
     def observe(self, record: StepRecord) -> Findings:
         """The alerts of a step."""
+        self.works = False
         unusual = self._is_unusual(record.metrics.get("loss", 0.0), record.metrics.get("grad/norm", 0.0))
         scene = Scene(record)
         signs = [sign for detector in self._detectors.values() if (sign := detector.look(scene))]
         self._unusual = self._unusual + 1 if unusual else 0
-        return Findings(alerts=[alert for sign in signs if (alert := self._alert(sign, record.step))])
+        findings = Findings(alerts=[alert for sign in signs if (alert := self._alert(sign, record.step))])
+        self.works = True
+        return findings
 
     def would_skip(self, loss: float, grad_norm: float) -> bool:
         """Whether a batch is so unusual that it had better not change the weights; changes nothing here.
@@ -83,7 +90,7 @@ class Anomalies:
             loss: of the batch.
             grad_norm: before clipping.
         """
-        return self._unusual < SKIPS_IN_A_ROW and self._is_unusual(loss, grad_norm)
+        return self.works and self._unusual < SKIPS_IN_A_ROW and self._is_unusual(loss, grad_norm)
 
     def _is_unusual(self, loss: float, grad_norm: float) -> bool:
         if not (math.isfinite(loss) and math.isfinite(grad_norm)):
@@ -105,6 +112,11 @@ class Anomalies:
         if sign.kind == "non_finite" and severity == "fatal":
             request = "rollback"  # No single batch any more.
         return Alert(sign.kind, severity, sign.message, kind.cause, kind.advice, sign.since, request)
+
+    def gone_back(self, past: Mapping[str, Any]) -> dict[str, Any]:
+        """A past state, but with what was told since of kinds that going back to its weights is no answer to."""
+        told = {kind: list(steps) for kind, steps in self._told.items() if KINDS[kind].request is None}
+        return {**past, "told": {**past["told"], **told}}
 
     def state_dict(self) -> dict[str, Any]:
         """What all detectors remember, and what was told."""

@@ -13,8 +13,8 @@ SUM = 8.0  # at which an excursion has begun too (CUSUM, Page 1954).
 BACK = 2.0  # Spreads at which a loss is back; two in a row end an excursion.
 CRITICAL = 12.0
 PATIENCE = 4  # Steps to come back in; five times as many for one that is half way back.
-READY = 20  # Values before spreads mean something; until then a loss is high at EARLY times the level.
-EARLY = 1.5
+READY = 20  # Values before spreads mean something; until then a loss is high at EARLY of the level above it.
+EARLY = 0.5
 DRIFT = 3.0  # Spreads that the level may rise above its lowest.
 
 
@@ -49,7 +49,7 @@ class LossDetector(Detector):
             return 0.0
         if self.baseline.count >= READY:
             return self.baseline.score(loss)
-        return CRITICAL if self.baseline.count >= 3 and loss > EARLY * level else 0.0
+        return CRITICAL if self.baseline.count >= 3 and loss > level + EARLY * abs(level) else 0.0
 
     def look(self, scene: Scene) -> Sign | None:
         """A spike once it is over, a divergence once it is clear."""

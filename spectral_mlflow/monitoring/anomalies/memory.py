@@ -9,11 +9,13 @@ from spectral_mlflow.monitoring.anomalies.statistics import mann_kendall, median
 
 MEASURED = {"system/rss_mb": "memory of the process", "gpu_memory_mb": "memory of the GPU"}
 BLOCK = 4  # Samples, of which the smallest counts.
-WINDOW = 24  # Blocks.
+WINDOW = 24  # Blocks, for a memory that climbs in most of them.
+LONG = 48  # Blocks, for one that goes up in stairs, as plots and samples have it; their stairs soon level off.
+CLIMB = 0.3  # Of the mean growth, in a block that climbs.
 SCORE = 5.0  # Of the Mann-Kendall test.
 LEAST_MB = 16.0  # In a window,
 LEAST_PART = 0.02  # and as a part of the memory.
-STEADY = 0.5  # Of the mean growth, in each third of the window: an evaluation or a checkpoint is one jump.
+STEADY = 0.6  # Of the mean growth, in each third of the window: an evaluation or a checkpoint is one jump.
 
 
 class MemoryDetector(Detector):
@@ -41,15 +43,14 @@ class MemoryDetector(Detector):
         blocks.append(min(block))
         begun.append(step)
         block.clear()
-        del blocks[:-WINDOW], begun[:-WINDOW]
-        if len(blocks) < WINDOW:
-            return None
-        growth = self._growth(blocks)
+        del blocks[:-LONG], begun[:-LONG]
+        recent = blocks[-WINDOW:]
+        window = WINDOW if _climbs(recent) else LONG
+        growth = self._growth(blocks[-window:]) if len(blocks) >= window else 0.0
         if not growth:
             return None
-        first, steps = blocks[0], step - begun[0]
-        message = f"{MEASURED[name]} grows steadily: {first:,.0f} MB, {growth:,.1f} MB more in {steps} steps"
-        since = begun[0]
+        first, since = blocks[-window], begun[-window]
+        message = f"{MEASURED[name]} grows steadily: {first:,.0f} MB, {growth:,.1f} MB more in {step - since} steps"
         blocks.clear()
         begun.clear()
         return Sign("memory_growth", message, since)
@@ -65,3 +66,10 @@ class MemoryDetector(Detector):
         steps = [after - before for before, after in pairwise(levels)]
         growth = theil_sen(blocks) * len(blocks)
         return growth if growth >= least and 3 * min(steps) >= STEADY * sum(steps) else 0.0
+
+
+def _climbs(blocks: list[float]) -> bool:
+    """Whether most blocks are above the one before, by more than a measurement wavers."""
+    least = CLIMB * (blocks[-1] - blocks[0]) / len(blocks)
+    rises = [after - before > max(least, 0.0) for before, after in pairwise(blocks)]
+    return 2 * sum(rises) > len(rises)

@@ -9,7 +9,7 @@ from spectral_mlflow.monitoring.anomalies.statistics import fisher_g, median
 
 WINDOW = 128  # Losses,
 EVERY = 16  # looked at each time so many are new.
-SLOWEST = 4  # Periods in the window; what is slower could be a trend.
+SLOWEST = 5  # Periods in the window; what is slower could be a trend.
 PROBABILITY = 1e-5
 CLIP = 5.0  # Spreads at which single losses are cut, lest they hide the others.
 
@@ -28,7 +28,7 @@ class OscillationDetector(Detector):
     def look(self, scene: Scene) -> Sign | None:
         """Every few steps, from a full window on."""
         loss = scene.finite("loss")
-        if loss is None:
+        if loss is None or scene.record.step <= self.known.warmup_steps:  # There the loss falls by fits and starts.
             return None
         if (size := scene.finite("block_size")) != self.block_size:
             self.losses, self.block_size = [], size
