@@ -45,6 +45,13 @@ class ExperimentTracker:
     """Writes one run: a directory on disk first, and through the companion the stores.
 
     Call `start_experiment`, then `log_metrics` and its siblings from the loop, then `end_experiment`.
+
+    Attributes:
+        run_dir: the run.
+        experiment_id: its name.
+        event: appends a line to events.jsonl (`RunEvents.tell`).
+        alert: tells of something that a person should look at (`RunEvents.alert`).
+        add_artifact: has a file of the run directory sent to the stores (`RunEvents.artifact`).
     """
 
     def __init__(
@@ -92,6 +99,8 @@ class ExperimentTracker:
         except OSError as failure:
             self._lock.release()
             raise cannot_write(run_dir, failure) from None
+        self.event, self.alert = self._events.tell, self._events.alert
+        self.add_artifact = self._events.artifact
         self._repeats = Repeats(self.metrics.load_metrics() if self.resumed else ())
         self._checkpoint_events = CheckpointEvents(self._events, self.log)
         self.checkpoints = CheckpointManager(
@@ -128,28 +137,10 @@ class ExperimentTracker:
 
     # What a run tells of itself
 
-    def event(self, event: str, /, **fields: Any) -> None:
-        """Append one line to events.jsonl: what happened, for the stores and for whoever reads."""
-        self._events.tell(event, **fields)
-
     @property
     def alerts(self) -> list[str]:
         """Messages of the alerts so far."""
         return self._events.alerts
-
-    def alert(
-        self,
-        step: int | None,
-        severity: str,
-        kind: str,
-        message: str,
-        advice: str,
-        *,
-        cause: str = "",
-        since: int | None = None,
-    ) -> None:
-        """Something a person should look at (`RunEvents.alert`): journaled, logged, and shown by the stores."""
-        self._events.alert(step, severity, kind, message, advice, cause=cause, since=since)
 
     def start_experiment(
         self,
@@ -307,10 +298,6 @@ class ExperimentTracker:
     def log_sample(self, step: int, text: str) -> Path | None:
         """Keep a generated sample (`Samples.keep`)."""
         return self.samples.keep(step, text)
-
-    def add_artifact(self, path: Path, kind: str = "file", step: int | None = None) -> None:
-        """Have a file of the run directory sent to the stores."""
-        self._events.artifact(path, kind, step)
 
     # The end
 
