@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -56,15 +58,18 @@ def test_nothing_fits() -> None:
 
 def test_memory_of_a_step_is_seen() -> None:
     """Growth is about what was taken while something ran, and a later trial counts from the same beginning."""
-    memory = batch_size._Memory()
-    small, large = (memory.growth(lambda size=size: _use(size)) for size in (64, 256))
+    code = (  # In a process of its own: one that has freed as much before takes nothing more from the system.
+        "import torch\nfrom spectral_mlflow.training import batch_size\n"
+        "def use(mebibytes):\n"
+        "    for _ in range(5):\n"
+        "        torch.ones(mebibytes * 2**18).mul_(2)\n"
+        "memory = batch_size._Memory()\n"
+        "print(*(memory.growth(lambda size=size: use(size)) for size in (64, 256)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    small, large = map(int, done.stdout.split())
     assert 0.8 * 64 * 2**20 < small < 1.5 * 64 * 2**20
     assert 0.8 * 256 * 2**20 < large < 1.5 * 256 * 2**20
-
-
-def _use(mebibytes: int) -> None:
-    for _ in range(5):
-        torch.ones(mebibytes * 2**18).mul_(2)
 
 
 def test_memory_is_free_on_this_machine() -> None:
