@@ -19,10 +19,9 @@ from spectral_mlflow.training.devices import Machine
 from spectral_mlflow.training.evaluation import perplexity
 from spectral_mlflow.training.speed import Speed
 from spectral_mlflow.training.state import TrainState
-from spectral_mlflow.training.step import Forward, StepResult, optimizer_step
+from spectral_mlflow.training.step import UPDATE_INTERVAL, Forward, StepResult, optimizer_step
 
 Metrics = dict[str, float]
-UPDATE_INTERVAL = 25  # Steps between those whose update is measured, which needs a copy of the weights.
 
 
 class Learner:

@@ -28,9 +28,8 @@ from spectral_mlflow.training.ending import drain
 from spectral_mlflow.training.reactions import Reactions
 from spectral_mlflow.training.signals import StopSignals
 from spectral_mlflow.training.state import TrainState
-from spectral_mlflow.training.step import update_ratio
+from spectral_mlflow.training.step import UPDATE_INTERVAL, update_ratio
 
-RATIO_INTERVAL = 25  # Steps between looks at how far an update goes, for which the weights are copied.
 KIND = "own-loop"  # The tag that keeps such runs out of the comparisons of this package's models.
 
 
@@ -201,14 +200,14 @@ class OwnLoop:
         return self._updated
 
     def _would_skip(self, loss: float, norm: float) -> bool:
-        asked = self._training.on_anomaly == "skip" and self._anomalies is not None
-        return asked and self._anomalies is not None and self._anomalies.would_skip(loss, norm)
+        anomalies = self._anomalies if self._training.on_anomaly == "skip" else None
+        return anomalies is not None and anomalies.would_skip(loss, norm)
 
     def _step_optimizer(self) -> dict[str, float]:
         """One step at the learning rate that rollbacks have left of the scheduled one; now and then how far it went."""
         state = self.state
         parameters = [parameter for parameter in state.model.parameters() if parameter.requires_grad]
-        measures = bool(parameters) and state.step % RATIO_INTERVAL == 0
+        measures = bool(parameters) and state.step % UPDATE_INTERVAL == 0
         before = [parameter.detach().clone() for parameter in parameters] if measures else []
         groups = state.optimizer.param_groups
         scheduled = [group["lr"] for group in groups]

@@ -15,6 +15,7 @@ from spectral_mlflow.training.state import TrainState
 
 Forward = Callable[[Tensor], Tensor]
 Sections = Callable[[str], AbstractContextManager[None]]
+UPDATE_INTERVAL = 25  # Steps between those whose update is measured, which needs a copy of the weights.
 
 
 @dataclass(frozen=True)
