@@ -10,27 +10,29 @@ from pathlib import Path
 from typing import BinaryIO
 
 
-def replace_file(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes, *, durable: bool = True) -> None:
     """Write a file so that no reader and no crash ever sees half of it.
 
     Args:
         path: the file, replaced if it is there; its folder is made if missing.
         content: all of it.
+        durable: wait until a power cut would leave it whole too.
 
     Raises:
         OSError: the disk refuses; whatever was there before is untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as file:
+    with whole_file(path, durable=durable) as file:
         file.write(content)
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
+def whole_file(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
     """A file to write into, which gets its name, durably, when the block ends; where it fails nothing is left behind.
 
     Args:
         path: the file, replaced if it is there; its folder must be.
+        durable: wait until a power cut would leave it whole too.
 
     Raises:
         OSError: the disk refuses; whatever was there before is untouched.
@@ -39,12 +41,14 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     try:
         with temporary.open("xb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    sync_directory(path.parent)
+    if durable:
+        sync_directory(path.parent)
 
 
 def replace_link(link: Path, target: str) -> None:

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from spectral_mlflow.cli.parser import RUN_HELP, Commands, add_command, base, nothing_else
+from spectral_mlflow.cli.progress import shown
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.monitoring import runs
 from spectral_mlflow.stores import doctor, rebuild, sync
@@ -22,7 +17,6 @@ from spectral_mlflow.stores.sync import Watch
 from spectral_mlflow.tracking_uri import check_tracking_uri, resolve
 
 FAILED = 1
-PLAIN_SECONDS = 10.0
 
 
 def add(commands: Commands) -> None:
@@ -58,31 +52,8 @@ def _sync(known: argparse.Namespace, rest: list[str]) -> int:
 
 @contextmanager
 def _watch() -> Iterator[Watch]:
-    """What shows how far a run is: a bar on a terminal, now and then a line elsewhere."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _plain()
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        bar = progress.add_task("", total=None)
-
-        def show(run_dir: Path, sent: int, size: int) -> None:
-            progress.update(bar, description=escape(run_dir.name), completed=sent, total=max(sent, size))
-
-        yield show
-
-
-def _plain() -> Watch:
-    said = time.monotonic()
-
-    def show(run_dir: Path, sent: int, size: int) -> None:
-        nonlocal said
-        if time.monotonic() - said >= PLAIN_SECONDS:
-            said = time.monotonic()
-            print(f"{run_dir.name}: {100 * sent // max(1, sent, size)} % of the metrics", file=sys.stderr, flush=True)
-
-    return show
+    with shown("the metrics") as show:
+        yield lambda run_dir, sent, size: show(run_dir.name, sent, size)
 
 
 def _add_rebuild(commands: Commands) -> None:

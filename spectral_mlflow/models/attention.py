@@ -6,7 +6,7 @@ Symbols as in `spectral_mlflow.models.gpt`.
 from __future__ import annotations
 
 import math
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,18 @@ from spectral_mlflow.models.cache import LayerCache
 # Up to these contexts, where scores are as wide as values and where they are not, plain matrix products on a CPU take
 # less time than the fused kernel; they keep T^2 numbers a head, which is little memory there.
 LONGEST_PLAIN, LONGEST_PLAIN_UNEQUAL = 128, 256
+
+
+class Pattern(NamedTuple):
+    """Which tokens look at which.
+
+    Attributes:
+        weights: a_ij (B, heads, T, T), zero for j > i.
+        coherence: ``|mean_w e^(i (phi_q[i,w] - phi_k[j,w]))|`` (B, heads, T, T); None where there are no phases.
+    """
+
+    weights: Tensor
+    coherence: Tensor | None
 
 
 class StandardAttention(nn.Module):
@@ -40,6 +52,12 @@ class StandardAttention(nn.Module):
         query, key, value = (part.transpose(1, 2) for part in parts)
         mixed: Tensor = self.projection(_attend(query, key, value, cache))
         return mixed
+
+    def pattern(self, x: Tensor) -> Pattern:
+        """Which of the tokens (B, T, D) look at which; T^2 numbers a head, so for looking only."""
+        parts = self.query_key_value(x).unflatten(-1, (3, self.num_heads, -1)).unbind(2)
+        query, key, _ = (part.transpose(1, 2) for part in parts)
+        return Pattern(_softmax(query @ key.mT * query.shape[-1] ** -0.5), None)
 
 
 class InterferenceAttention(nn.Module):
@@ -66,12 +84,24 @@ class InterferenceAttention(nn.Module):
     def forward(self, x: Tensor, cache: LayerCache | None = None) -> Tensor:
         """Mix tokens (B, T, D) with those before them, the cached ones included, as (B, T, D)."""
         phases, value = self.phases_value(x).split((2 * self.num_phases, x.shape[-1]), dim=-1)
-        scale = self.log_tau.exp() / self.num_waves
+        scale = self.tau() / self.num_waves
         query, key = Phasors.apply(phases.unflatten(-1, (2, self.num_heads, -1)), scale)  # type: ignore[no-untyped-call]
         value = value.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
         value = value.contiguous()  # A view would keep the phases in memory until the backward pass.
         mixed: Tensor = self.projection(_attend(query, key, value, cache, scale=1.0))
         return mixed
+
+    def pattern(self, x: Tensor) -> Pattern:
+        """Which of the tokens (B, T, D) look at which; T^2 numbers a head, so for looking only."""
+        phases = self.phases_value(x)[..., : 2 * self.num_phases].unflatten(-1, (2, self.num_heads, -1))
+        query, key = phases.permute(2, 0, 3, 1, 4)
+        one = torch.ones_like(query)
+        mean = torch.polar(one, query) @ torch.polar(one, -key).mT / self.num_waves
+        return Pattern(_softmax(self.tau()[:, None, None] * mean.real), mean.abs())
+
+    def tau(self) -> Tensor:
+        """Sharpness tau of each head (heads,)."""
+        return self.log_tau.exp()
 
 
 class Phasors(torch.autograd.Function):
@@ -106,6 +136,12 @@ class Phasors(torch.autograd.Function):
             torch.mul(by_sine, cosine, out=into).addcmul_(by_cosine, sine, value=-1)
         by_scale = torch.linalg.vecdot(query, gradients[0]).sum((0, 2)) / scale
         return by_phases.permute(1, 3, 0, 2, 4), by_scale
+
+
+def _softmax(scores: Tensor) -> Tensor:
+    """Softmax of (B, heads, T, T) over what is not later."""
+    later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
+    return scores.masked_fill(later, -math.inf).softmax(-1)
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, cache: LayerCache | None, scale: float | None = None) -> Tensor:

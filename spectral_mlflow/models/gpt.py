@@ -25,7 +25,7 @@ from torch.utils.checkpoint import checkpoint
 
 from spectral_mlflow.config import ModelConfig
 from spectral_mlflow.errors import UserError
-from spectral_mlflow.models.attention import ATTENTIONS
+from spectral_mlflow.models.attention import ATTENTIONS, InterferenceAttention
 from spectral_mlflow.models.cache import KVCache, LayerCache
 from spectral_mlflow.models.dropout import Dropout
 from spectral_mlflow.models.embeddings import EMBEDDINGS
@@ -130,6 +130,11 @@ class GPT(nn.Module):
     def wave_ratio(self) -> float | None:
         """Share r of the wave in the embedding, None without a wave embedding."""
         return self.embedding.wave_ratio()
+
+    def temperatures(self) -> Tensor | None:
+        """Sharpness tau of every head of interference attention (layers * heads,), None where there is none."""
+        attentions = [module for module in self.modules() if isinstance(module, InterferenceAttention)]
+        return torch.cat([attention.tau().detach() for attention in attentions]) if attentions else None
 
     def num_parameters(self) -> int:
         """Number of trainable numbers."""

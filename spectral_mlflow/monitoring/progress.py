@@ -159,28 +159,28 @@ class Progress:
             self._broken = True
 
 
-class Draining(Progress):
-    """What a person sees while the stores are sent what they still lack: a bar, or a plain line where it takes longer.
+class Waiting(Progress):
+    """What a person sees of a wait after the last step: a bar, or a plain line where it takes longer.
 
     A wait that is over soon is not worth a word.
     """
 
     def __init__(
-        self, seconds: float, *, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+        self, about: str, *, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """Nothing is shown before the first update.
 
         Args:
-            seconds: the most that is waited.
+            about: what is waited for.
             stream: where to show it; default: stderr.
             clock: seconds that never go back.
         """
         super().__init__(100, stream=stream, clock=clock)
-        self._about = f"sending the rest to the store, at most {seconds:.0f} s (Ctrl-C: not now)"
+        self._about = about
         self._told = False
 
     def tell(self, share: float) -> None:
-        """Tell how much has arrived, as a share of all there is to send."""
+        """Tell how much is done, as a share of all there is to wait for."""
         now = self._clock()
         if now - self._shown_at < (REFRESH_SECONDS if self._live else SOON):
             return

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from spectral_mlflow.journal import Journal, now
 from spectral_mlflow.monitoring.structured_log import StructuredLog
 
+_NONE: Mapping[str, str] = MappingProxyType({})
 LEVELS: Mapping[str, str] = {"info": "INFO", "warning": "WARNING", "critical": "CRITICAL", "fatal": "CRITICAL"}
 
 
@@ -83,9 +85,21 @@ class RunEvents:
         """Tell of a file that could not be written, which is no reason to stop."""
         self.alert(step, "critical", kind, message, "free some space, or see to the permissions; training goes on")
 
-    def artifact(self, path: Path, kind: str = "file", step: int | None = None) -> None:
-        """Have a file of the run directory sent to the stores."""
-        self.tell("artifact", path=self.relative(path), kind=kind, step=step)
+    def entry(self, level: str, module: str, message: str, fields: Mapping[str, str] = _NONE) -> None:
+        """An entry of training.log, and the same as an event."""
+        self._log.entry(level, module, message, fields)
+        self.tell("log", level=level, module=module, message=message, fields=dict(fields))
+
+    def artifact(self, path: Path, kind: str = "file", step: int | None = None, *, key: str | None = None) -> None:
+        """Have a file of the run directory sent to the stores.
+
+        Args:
+            path: the file.
+            kind: such as plot, sample or config.
+            step: that it belongs to.
+            key: what the stores call it, for an image that there is of several steps.
+        """
+        self.tell("artifact", path=self.relative(path), kind=kind, step=step, **({"key": key} if key else {}))
 
     def relative(self, path: Path) -> str:
         """A path as events have it: from the run directory, with slashes."""

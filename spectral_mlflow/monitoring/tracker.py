@@ -1,7 +1,7 @@
 """ExperimentTracker: the one object through which a training loop writes its run.
 
 It makes the run directory, keeps the journals, checkpoints, plots and samples in it, and starts the
-companion process that mirrors them into the stores. It never talks to a store itself.
+companion process that mirrors them into the stores. It never talks to a store itself, nor draws.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 
 from spectral_mlflow import journal, provenance
 from spectral_mlflow.config import FORMAT_VERSION, ExperimentConfig, home, without_password
-from spectral_mlflow.monitoring import retention
+from spectral_mlflow.monitoring import overview, retention
 from spectral_mlflow.monitoring.checkpoint_events import CheckpointEvents
 from spectral_mlflow.monitoring.checkpoints import CheckpointManager
 from spectral_mlflow.monitoring.companion_process import CompanionProcess
@@ -31,11 +31,11 @@ from spectral_mlflow.monitoring.redaction import redacted
 from spectral_mlflow.monitoring.repeats import Repeats
 from spectral_mlflow.monitoring.run_events import RunEvents
 from spectral_mlflow.monitoring.run_lock import cannot_write, hold
+from spectral_mlflow.monitoring.run_plots import RunPlots
 from spectral_mlflow.monitoring.run_results import RunResults
 from spectral_mlflow.monitoring.run_settings import RunSettings
 from spectral_mlflow.monitoring.samples import Samples
 from spectral_mlflow.monitoring.structured_log import StructuredLog
-from spectral_mlflow.monitoring.visualizations import VisualizationManager
 
 GO_BACK = retention.spread(50, 5)  # What a rollback may need: how late an anomaly is found, nobody knows.
 STATUSES = {"completed": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
@@ -50,8 +50,11 @@ class ExperimentTracker:
         run_dir: the run.
         experiment_id: its name.
         event: appends a line to events.jsonl (`RunEvents.tell`).
+        entry: tells of something in words (`RunEvents.entry`).
         alert: tells of something that a person should look at (`RunEvents.alert`).
         add_artifact: has a file of the run directory sent to the stores (`RunEvents.artifact`).
+        samples: what the model has written.
+        plots: has plots drawn (`RunPlots.save`).
     """
 
     def __init__(
@@ -100,7 +103,7 @@ class ExperimentTracker:
             self._lock.release()
             raise cannot_write(run_dir, failure) from None
         self.event, self.alert = self._events.tell, self._events.alert
-        self.add_artifact = self._events.artifact
+        self.add_artifact, self.entry = self._events.artifact, self._events.entry
         self._repeats = Repeats(self.metrics.load_metrics() if self.resumed else ())
         self._checkpoint_events = CheckpointEvents(self._events, self.log)
         self.checkpoints = CheckpointManager(
@@ -118,13 +121,12 @@ class ExperimentTracker:
             on_wait=self._checkpoint_events.waited,
             on_damage=self._checkpoint_events.damaged,
         )
-        self.visualizations = VisualizationManager(str(run_dir / "visualizations"), monitoring.viz_interval)
         self.configs = ConfigTracker(str(run_dir))
         self.results = RunResults(run_dir, self._events, self.configs, self.checkpoints)
         self._companion = CompanionProcess(run_dir, tracking_uri, monitoring.stores)
         told = journal.records(run_dir / "logs" / "events.jsonl")
         self.samples = Samples(run_dir, self._events, told)
-        self._plots = dict.fromkeys(event["path"] for event in told if event.get("kind") == "plot" and "path" in event)
+        self.plots = RunPlots(run_dir, self._events, told)
 
     def _sync_journals(self) -> None:
         """Make the journals as durable as the checkpoint that is about to be.
@@ -167,6 +169,7 @@ class ExperimentTracker:
             self.event("resume", step=step, settings=self._settings.changed(self.configs, told), **process)
             self._events.expect(told, step)
             self._checkpoint_events.catch_up(told, self.checkpoints.list_checkpoints())
+            self.plots.catch_up(step)
         else:
             self.configs.save_config(self._settings.values, model, dict(dataset_info or {}), machine)
             self.event(
@@ -266,35 +269,6 @@ class ExperimentTracker:
             message = f"the last checkpoint is not saved: {type(failure).__name__}: {failure}"
             self.alert(step, "critical", "checkpoint", message, "spectral checkpoints shows those that are")
 
-    def save_plots(
-        self,
-        step: int,
-        model: torch.nn.Module,
-        loss_history: list[float],
-        *,
-        token_text: Callable[[int], str] | None = None,
-    ) -> None:
-        """Draw the plots of this step; one that fails is in the log and stops nothing.
-
-        Args:
-            step: for the file names.
-            model: its wave parts are drawn, if it has some.
-            loss_history: one value a step.
-            token_text: what a token reads like, for labels.
-        """
-        columns: dict[str, list[Any]] = {}
-        for line in self.metrics.load_metrics():
-            for name, value in line.items():
-                if isinstance(value, (int, float)) and name != "step":
-                    columns.setdefault(name, []).append((line["step"], value))
-        drawn = [
-            *self.visualizations.generate_training_plots(step, loss_history, columns),
-            *self.visualizations.generate_model_plots(step, model, token_text=token_text),
-        ]
-        for path in map(Path, drawn):
-            self._plots[self._events.relative(path)] = None
-            self.add_artifact(path, "plot", step)
-
     def log_sample(self, step: int, text: str) -> Path | None:
         """Keep a generated sample (`Samples.keep`)."""
         return self.samples.keep(step, text)
@@ -304,7 +278,7 @@ class ExperimentTracker:
     def save_results(self, final_metrics: Mapping[str, float], **further: Any) -> None:
         """Write results.json (`RunResults.save`)."""
         step = self.metrics.get_latest_step()
-        self.results.save(step, final_metrics, self.samples.texts(), list(self._plots), **further)
+        self.results.save(step, final_metrics, self.samples.texts(), self.plots.paths, **further)
 
     def end_experiment(
         self, status: str = "completed", error: str | BaseException | None = None, *, step: int | None = None
@@ -318,6 +292,7 @@ class ExperimentTracker:
         """
         step = self.metrics.get_latest_step() if step is None else step
         self._finish_checkpoints(step)  # What is being written is told of before the end is.
+        self.plots.close()
         error = self._told_error(status, error)
         if not self.results.is_saved:
             self.save_results(self.newest_metrics(), status=status, error=error)
@@ -330,6 +305,8 @@ class ExperimentTracker:
         with suppress(OSError):  # Written it is; a disk that refuses to say so is none that one could wait for.
             self._events.sync()
         self._events.close()
+        with suppress(OSError):
+            overview.write(self.run_dir)
         self.log.close()
 
     def newest_metrics(self) -> dict[str, float]:

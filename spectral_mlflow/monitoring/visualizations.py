@@ -1,4 +1,4 @@
-"""The plots of a run: what its training and its waves look like, every so many steps.
+"""The plots of a run: what its training and its model look like, every so many steps.
 
 Drawing is never a reason to stop: a plot that fails is logged once with its name, left out, and tried again at the next
 interval. matplotlib is imported when the first plot is drawn.
@@ -14,21 +14,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spectral_mlflow.errors import UserError
+from spectral_mlflow.monitoring.model_arrays import Array, ModelArrays
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from torch import nn
+    from torch import Tensor, nn
 
-    Plots = dict[str, Callable[[], Figure]]
+    from spectral_mlflow.monitoring.plot_sets import Plots
 
-Array = np.ndarray[Any, Any]
 Points = tuple[Array, Array]
 
-WAVE_ATTRIBUTES = ("frequencies", "phases", "amplitudes")
-WAVE_PLOTS = {"frequencies": "frequencies", "phases": "phases", "harmonics": "amplitudes"}
-PACKETS = 5  # Tokens whose wave packets are shown.
-COMPARED = {"val_loss": "validation loss (nats per token)", "loss": "training loss (nats per token)"}
-SMOOTHED = {"val_loss": 0.0, "loss": 0.02}  # Share of a curve to average over: a validation loss is an average already.
+MOST_STEPS = 100  # Of the frequencies over the steps.
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +47,7 @@ class VisualizationManager:
         self.viz_dir = Path(viz_dir)
         self.viz_interval = viz_interval
         self._reported: set[str] = set()
+        self._frequencies: dict[str, dict[int, Array]] = {}  # Of each part with waves, by step.
 
     def should_visualize(self, step: int) -> bool:
         """Whether plots are due after this step."""
@@ -73,21 +70,8 @@ class VisualizationManager:
         steps = metrics.get("step", range(1, len(loss_history) + 1))
         logged = metrics.get("loss", [])
         losses = logged if _are_pairs(logged) else loss_history  # Pairs know their steps for sure.
-
-        def loss_curve() -> Figure:
-            from spectral_mlflow.plots import training
-
-            return training.loss_curve(*points(losses, steps))
-
-        def training_dynamics() -> Figure:
-            from spectral_mlflow.plots import training
-
-            known = {"loss": losses} | {
-                name: values for name, values in metrics.items() if name not in ("step", "loss")
-            }
-            return training.training_dynamics({name: points(values, steps) for name, values in known.items()})
-
-        return self._draw(step, {"loss_curve": loss_curve, "training_dynamics": training_dynamics})
+        known = {"loss": losses} | {name: v for name, v in metrics.items() if name not in ("step", "loss")}
+        return list(self.draw_training(step, {name: points(values, steps) for name, values in known.items()}))
 
     def generate_model_plots(
         self,
@@ -96,31 +80,28 @@ class VisualizationManager:
         *,
         tokens: Sequence[int] | None = None,
         token_text: Callable[[int], str] | None = None,
+        passage: Tensor | None = None,
     ) -> list[str]:
-        """Draw frequencies, phases, harmonics and wave packets of every part of a model that has waves.
-
-        A part has waves if it has the parameters ``frequencies`` (V, W), ``phases`` (V, W) and ``amplitudes``
-        (V, W, H); ``phase_speeds`` (W,) are 0 where there are none. The files of a second part
-        and further ones carry its name.
+        """Draw the waves of a model, how they have changed since the first call, its parameters and its attention.
 
         Args:
             step: names the files.
-            model: is only read.
+            model: is only read; `spectral_mlflow.monitoring.observation.observe` says what of it is drawn.
             tokens: whose packets to draw; default: a few, evenly over the vocabulary.
             token_text: what to call a token; default: its number.
+            passage: ids (T,) of a text to attend in; default: attention is not drawn.
 
         Returns:
-            The paths written; none for a model without waves.
+            The paths written; none for a model without waves of which no attention is drawn.
         """
-        plots: Plots = {}
-        for name, part in wave_parts(model):
-            suffix = f"_{name.replace('.', '_')}" if plots else ""
-            plots |= {f"{plot}{suffix}": draw for plot, draw in _wave_plots(part, tokens, token_text).items()}
-        if not plots:
-            missing = ", ".join(WAVE_ATTRIBUTES)
-            note = "model plots left out: no part of %s has %s"
-            self._report("model", note, type(model).__name__, missing, level=logging.INFO)
-        return self._draw(step, plots)
+        from spectral_mlflow.monitoring.observation import observe
+
+        try:
+            arrays = observe(model, tokens=tokens, token_text=token_text, passage=passage)
+        except Exception as failure:  # Nobody knows what a model may do.
+            self._report("model", "plots of the model left out, tried again at the next interval: %r", failure)
+            return []
+        return list(self.draw_model(step, arrays))
 
     def generate_comparison_plots(self, experiments: list[dict[str, Any]]) -> list[str]:
         """Draw the learning curves of several experiments; those with one name are seeds of it.
@@ -132,24 +113,94 @@ class VisualizationManager:
         Returns:
             The paths written, ``comparison_{metric}_step_{step}.png``.
         """
-        curves = {metric: known for metric in COMPARED if (known := _curves(experiments, metric))}
+        curves = {metric: known for metric in ("val_loss", "loss") if (known := _curves(experiments, metric))}
         ends = [steps.max() for known in curves.values() for seeds in known.values() for steps, _ in seeds]
-        plots = {f"comparison_{metric}": _comparison(metric, known) for metric, known in curves.items()}
-        return self._draw(int(max(ends, default=0)), plots)
 
-    def _draw(self, step: int, plots: Mapping[str, Callable[[], Figure]]) -> list[str]:
-        written = []
-        for name, plot in plots.items():
+        def plots() -> Plots:
+            from spectral_mlflow.monitoring import plot_sets
+
+            return plot_sets.of_comparison(curves)
+
+        return list(self._draw(int(max(ends, default=0)), plots))
+
+    def draw_training(self, step: int, metrics: Mapping[str, Points]) -> Iterator[str]:
+        """Draw how the training went.
+
+        Args:
+            step: names the files.
+            metrics: name to steps (n,) and values (n,).
+
+        Yields:
+            Each path, when it is written.
+        """
+
+        def plots() -> Plots:
+            from spectral_mlflow.monitoring import plot_sets
+
+            return plot_sets.of_training(metrics)
+
+        return self._draw(step, plots)
+
+    def draw_model(self, step: int, arrays: ModelArrays) -> Iterator[str]:
+        """Draw what was taken of a model.
+
+        The files of a second part with waves and of further ones carry its name.
+
+        Args:
+            step: names the files.
+            arrays: of this step; its frequencies are remembered for later ones.
+
+        Yields:
+            Each path, when it is written.
+        """
+        self.remember(step, arrays)
+        if not arrays.waves:
+            note = "wave plots left out: no part of %s has frequencies, phases and amplitudes"
+            self._report("waves", note, arrays.kind, level=logging.INFO)
+
+        def plots() -> Plots:
+            from spectral_mlflow.monitoring import plot_sets
+
+            known: Plots = {}
+            for name, waves in arrays.waves.items():
+                known |= plot_sets.of_waves(waves, *self._evolution(name, step), part=name if known else "")
+            if arrays.attention:
+                known |= plot_sets.of_attention(arrays.attention)
+            if known and not any(self.viz_dir.glob("parameters_step_*.png")):  # They stay as many as they are.
+                known |= plot_sets.of_parameters(arrays.parameters)
+            return known
+
+        return self._draw(step, plots)
+
+    def remember(self, step: int, arrays: ModelArrays) -> None:
+        """Take note of the frequencies of a step without drawing it."""
+        for name, waves in arrays.waves.items():
+            self._frequencies.setdefault(name, {})[step] = waves.frequencies
+
+    def _evolution(self, part: str, step: int) -> tuple[list[int], Array]:
+        """The frequencies of a part up to a step, at most of `MOST_STEPS` steps."""
+        known = self._frequencies[part]
+        steps = sorted(s for s in known if s <= step and known[s].shape == known[step].shape)
+        chosen = np.linspace(0, len(steps) - 1, min(len(steps), MOST_STEPS)).astype(int)
+        return [steps[place] for place in chosen], np.stack([known[steps[place]] for place in chosen])
+
+    def _draw(self, step: int, plots: Callable[[], Plots]) -> Iterator[str]:
+        try:
+            named = plots()
+        except Exception as failure:
+            self._report("plots", "plots left out, tried again at the next interval: %r", failure)
+            return
+        for name, plot in named.items():
             try:
-                written.append(self._save(f"{name}_step_{step}.png", plot))
+                path = self._save(f"{name}_step_{step}.png", plot)
             except OSError as failure:
                 self._report("folder", "plots left out, %s cannot be written: %s", self.viz_dir, failure)
-                break  # The next one would fail alike, after the work of drawing it.
+                return  # The next one would fail alike, after the work of drawing it.
             except Exception as failure:  # Whatever is wrong with a plot, training goes on.
                 self._report(name, "plot %s left out, tried again at the next interval: %r", name, failure)
             else:
-                self._reported -= {name, "folder"}
-        return written
+                self._reported -= {name, "model", "plots", "folder"}
+                yield path
 
     def _save(self, name: str, plot: Callable[[], Figure]) -> str:
         from spectral_mlflow.plots import style
@@ -186,46 +237,6 @@ def _are_pairs(values: Sequence[Any]) -> bool:
     return len(values) > 0 and all(isinstance(value, (tuple, list)) and len(value) == 2 for value in values)
 
 
-def wave_parts(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """The modules of a model, with their names, that have waves."""
-    for name, module in model.named_modules():
-        if all(hasattr(getattr(module, attribute, None), "detach") for attribute in WAVE_ATTRIBUTES):
-            yield name, module
-
-
-def _array(tensor: Any) -> Array:
-    return np.asarray(tensor.detach().float().cpu().numpy())
-
-
-def _wave_plots(part: Any, tokens: Sequence[int] | None, token_text: Callable[[int], str] | None) -> Plots:
-    def packets() -> Figure:
-        from spectral_mlflow.plots import waves
-
-        spread = np.linspace(0, len(part.frequencies) - 1, min(PACKETS, len(part.frequencies)))
-        chosen = spread.astype(int).tolist() if tokens is None else list(tokens)
-        f, phi, amplitudes = (_array(getattr(part, name)[chosen]) for name in WAVE_ATTRIBUTES)
-        speeds = getattr(part, "phase_speeds", None)
-        gamma = np.zeros(f.shape[1]) if speeds is None else _array(speeds)
-        return waves.wave_packets(f, phi, amplitudes, gamma, [(token_text or _numbered)(token) for token in chosen])
-
-    plots = {name: _wave_plot(name, getattr(part, attribute)) for name, attribute in WAVE_PLOTS.items()}
-    return {**plots, "wave_packets": packets}
-
-
-def _wave_plot(name: str, tensor: Any) -> Callable[[], Figure]:
-    def draw() -> Figure:
-        from spectral_mlflow.plots import waves
-
-        plot: Callable[[Array], Figure] = getattr(waves, name)
-        return plot(_array(tensor))
-
-    return draw
-
-
-def _numbered(token: int) -> str:
-    return f"token {token}"
-
-
 def _curves(experiments: Sequence[Mapping[str, Any]], metric: str) -> dict[str, list[Points]]:
     curves: dict[str, list[Points]] = {}
     for place, experiment in enumerate(experiments, 1):
@@ -235,12 +246,3 @@ def _curves(experiments: Sequence[Mapping[str, Any]], metric: str) -> dict[str, 
             label = str(experiment.get("name", experiment.get("experiment_id", f"experiment {place}")))
             curves.setdefault(label, []).append(points(values, metrics.get("step", range(1, len(history) + 1))))
     return curves
-
-
-def _comparison(metric: str, curves: Mapping[str, Sequence[Points]]) -> Callable[[], Figure]:
-    def draw() -> Figure:
-        from spectral_mlflow.plots import comparison
-
-        return comparison.learning_curves(curves, metric=COMPARED[metric], smoothing=SMOOTHED[metric])
-
-    return draw

@@ -140,8 +140,7 @@ class Watch:
 
     def entry(self, module: str, message: str, fields: Mapping[str, str] = _NONE, *, level: str = "INFO") -> None:
         """An entry of training.log, and the same as an event."""
-        self.tracker.log.entry(level, module, message, fields)
-        self.tracker.event("log", level=level, module=module, message=message, fields=dict(fields))
+        self.tracker.entry(level, module, message, fields)
 
     def describe(self, model: torch.nn.Module) -> None:
         """An entry on the sizes of a model."""

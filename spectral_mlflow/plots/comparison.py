@@ -17,6 +17,8 @@ Stroke = str | tuple[float, tuple[float, ...]]
 
 BAND_FROM = 3  # Seeds from which on a band says more than their lines.
 STROKES: tuple[Stroke, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
+LONGEST = "\N{MINUS SIGN}0.001234"  # A value at the end of a line, for the room that it takes.
+MOST_LABEL = 4.5  # Inches for labels beside curves: longer ones are cut off at the edge.
 SAFE = 4  # Colours that can be told apart with any colour vision: the next ones get another stroke.
 
 
@@ -53,8 +55,9 @@ def learning_curves(
         return ink.empty(title)
     figure = ink.new(8, 4.6)
     ink.heading(figure, title, _seeds([len(seeds) for seeds in seen.values()]))
-    axes = figure.add_subplot()
-    axes.set_title(metric[:1].upper() + metric[1:] + (" (log scale)" if log else ""))
+    right = 0.3 + max(ink.width(f"{label} {LONGEST}", ink.LABEL) for label in seen)
+    place = ink.grid(figure, right=min(right, MOST_LABEL))[0]
+    axes = ink.plot(figure, place, metric[:1].upper() + metric[1:] + (" (log scale)" if log else ""))
     labels = [_curve(axes, label, seeds, _look(place), smoothing) for place, (label, seeds) in enumerate(seen.items())]
     ink.mark_unseen(axes, [seed for seeds in known.values() for seed in seeds], np.inf)
     ink.step_axis(axes)
@@ -78,19 +81,22 @@ def parameters(parts: Mapping[str, int], *, title: str = "Parameters") -> Figure
     names, sizes = zip(*sorted(parts.items(), key=lambda part: part[1]), strict=True)
     figure = ink.new(8, 1.0 + 0.36 * len(parts))
     ink.heading(figure, title, f"{total:,} in all")
-    axes = figure.add_subplot()
+    shares = [f"{size:,}  ({size / total:.1%})" for size in sizes]
+    left, right = (0.25 + max(ink.width(text, ink.LABEL) for text in texts) for texts in (names, shares))
+    axes = ink.plot(figure, ink.grid(figure, left=min(left, MOST_LABEL), right=right, top=0.6, bottom=0.15)[0])
     colors = style.palette()
     axes.barh(range(len(names)), sizes, height=0.62, color=colors.lines[0], alpha=0.85)
     axes.set_yticks(range(len(names)), [ink.printable(name) for name in names])
     axes.tick_params(axis="y", labelcolor=colors.ink)
-    for place, size in enumerate(sizes):
+    for place, (size, share) in enumerate(zip(sizes, shares, strict=True)):
         axes.annotate(
-            f"{size:,}  ({size / total:.1%})", (size, place), (6, 0), textcoords="offset points",
-            va="center", color=colors.muted, fontsize=8.5,
+            share, (size, place), (6, 0), textcoords="offset points",
+            va="center", color=colors.muted, fontsize=ink.LABEL,
         )  # fmt: skip
     axes.grid(visible=False)
     axes.spines["bottom"].set_visible(False)
     axes.xaxis.set_major_locator(NullLocator())
+    axes.margins(x=0, y=0.02)
     return figure
 
 

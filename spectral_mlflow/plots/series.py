@@ -13,7 +13,7 @@ Array = NDArray[np.float64]
 Series = tuple[Array, Array]
 
 LARGEST = 1e38  # About where float32 ends, as 1 / LARGEST does below; an axis further out shows nothing.
-MOST_POINTS = 4000  # More than a figure has pixels across.
+MOST_POINTS = 2400  # More than a figure has pixels across.
 
 
 def array(values: ArrayLike, axes: str) -> Array:
@@ -52,6 +52,12 @@ def series(steps: ArrayLike, values: ArrayLike) -> Series:
     return x[place], y[place]
 
 
+def in_order(steps: Array) -> NDArray[np.intp]:
+    """Places of the steps (S,) in rising order: of equal ones the last, none of those that are not finite."""
+    last = {float(step): place for place, step in enumerate(steps) if np.isfinite(step)}
+    return np.array([last[step] for step in sorted(last)], dtype=np.intp)
+
+
 def finite(points: Series) -> Series:
     """The points whose values can be drawn."""
     steps, values = points
@@ -65,14 +71,18 @@ def thin(points: Series, most: int = MOST_POINTS) -> Series:
     if values.size <= most:
         return points
     edges = np.linspace(0, values.size, most // 2 + 1).astype(int)[:-1]
-    ends = np.append(edges[1:], values.size)
-    kept = {
-        start + offset
-        for start, end in zip(edges, ends, strict=True)
-        for offset in (np.argmin(values[start:end]), np.argmax(values[start:end]))
-    }
-    place = np.array(sorted(kept))
+    bucket = np.repeat(np.arange(edges.size), np.diff(edges, append=values.size))
+    firsts = [
+        _firsts(values == extreme.reduceat(values, edges)[bucket], bucket) for extreme in (np.minimum, np.maximum)
+    ]
+    place = np.union1d(*firsts)
     return steps[place], values[place]
+
+
+def _firsts(chosen: NDArray[np.bool_], bucket: NDArray[np.intp]) -> NDArray[np.intp]:
+    """The first chosen place in every bucket."""
+    places = np.flatnonzero(chosen)
+    return places[np.unique(bucket[places], return_index=True)[1]]
 
 
 def smooth(values: Array, width: int) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -32,20 +32,21 @@ PANELS = (
     Panel("Learning rate", {"learning_rate": "schedule"}, "from zero"),
     Panel("Gradient norm (L2, log scale)", {"grad/norm": "norm"}, "log"),
     Panel("Throughput (tokens per second)", {"tokens_per_sec": "speed"}, "from zero"),
-    Panel("Wave ratio r (share of the wave in the embedding)", {"wave_ratio": "ratio"}),
     Panel("Coherence loss (QFE)", {"coherence_loss": "coherence"}),
 )
 ALIASES = {"lr": "learning_rate", "grad_norm": "grad/norm"}
-SILENT = (
-    "step",
-    "epoch",
-    "objective",
-    "best_val_loss",
-    "val_bits_per_char",
-    "gpu_memory_mb",
-)  # Say nothing as a curve.
+SILENT = (  # Say nothing as a curve, or are in other plots.
+    *("step", "epoch", "objective", "best_val_loss", "val_bits_per_char", "gpu_memory_mb", "wave_ratio"),
+    *("flops_per_token", "flops_per_second", "matmul_flops_per_second", "flops_utilisation"),
+)
+RATIO = Panel("Wave ratio r (share of the wave in the embedding)", {"wave_ratio": "ratio"})
+HEADS = Panel(
+    "Temperature τ of the attention heads (higher: sharper)",
+    {"wave/temperature": "mean", "wave/temperature_max": "highest", "wave/temperature_min": "lowest"},
+)
+MOST_PANELS = 13  # Of a training; nobody reads more, and the journal has them all.
 POINTWISE = ("val_loss", "val_perplexity")  # Measured now and then: every point is shown.
-EXACT = ("learning_rate", "wave_ratio")  # Without noise: nothing to smooth.
+EXACT = ("learning_rate", *RATIO.metrics, *HEADS.metrics)  # Without noise: nothing to smooth.
 
 
 @style.house_style
@@ -62,11 +63,11 @@ def loss_curve(steps: ArrayLike, losses: ArrayLike) -> Figure:
     points = series(steps, losses)
     if not finite(points)[0].size:
         return ink.empty("Training loss", "no finite values yet" if points[0].size else "no data yet")
-    figure = ink.new(8, 4.4)
+    figure = ink.new(8, 4)
     lowest = ink.number(finite(points)[1].min())
     ink.heading(figure, "Training loss", f"{_last_step(points)} · lowest {lowest}")
     panel = Panel("Cross-entropy (nats per token)", {"loss": "loss"})
-    axes = figure.add_subplot()
+    axes = ink.plot(figure, ink.grid(figure)[0])
     _draw(axes, panel, {"loss": points})
     axes.set_xlabel("step")
     return figure
@@ -78,7 +79,8 @@ def training_dynamics(metrics: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> Fig
 
     Args:
         metrics: name, as in the journal, to steps (n,) and values (n,). A name that is not known gets a plot
-            of its own, unless it is one of a group (`system/rss_mb`) or says nothing as a curve (`epoch`).
+            of its own, unless it is one of a group (`system/rss_mb`), never changes, or says nothing as a curve
+            (`epoch`).
 
     Raises:
         UserError: a metric whose lengths differ.
@@ -87,25 +89,65 @@ def training_dynamics(metrics: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> Fig
     panels = [(panel, known) for panel in (*PANELS, *_unknown(metrics)) if (known := _known(panel, metrics))]
     if not panels:
         return ink.empty("Training dynamics")
+    left_out = len(panels) - MOST_PANELS
+    panels = panels[:MOST_PANELS]
     others = panels[1:]
     rows = -(-len(others) // 2)
-    figure = ink.new(10, 4.1 + 2.2 * rows)
+    figure = ink.new(10, 3.6 + 2.1 * rows)
     longest = max((points for _, known in panels for points in known.values()), key=lambda points: points[0][-1])
-    ink.heading(figure, "Training dynamics", _last_step(longest))
-    grid = figure.add_gridspec(1 + rows, 2, height_ratios=[1.5] + [1] * rows)
-    places = [grid[0, :], *(grid[1 + place // 2, place % 2] for place in range(len(others)))]
+    more = f" · {left_out} more metrics in the journal" if left_out > 0 else ""
+    ink.heading(figure, "Training dynamics", _last_step(longest) + more)
+    cells = ink.grid(figure, [1.6] + [1] * rows, [1, 1])
+    grid = cells[0].get_gridspec()
+    places = [grid[0, :], *cells[2:]][: len(panels)]
     if len(others) % 2:
         places[-1] = grid[rows, :]
     for place, (panel, known) in zip(places, panels, strict=True):
-        axes = figure.add_subplot(place)
+        axes = ink.plot(figure, place)
         _draw(axes, panel, known)
         axes.set_xlabel("step" if place.is_last_row() else "")
     return figure
 
 
-def _unknown(metrics: Iterable[str]) -> list[Panel]:
+@style.house_style
+def wave_course(metrics: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> Figure:
+    """How the share of the wave in the embedding and the temperature of the attention heads went.
+
+    Args:
+        metrics: name to steps (n,) and values (n,). Drawn are `wave_ratio` and `wave/temperature`, the mean over all
+            heads, with `wave/temperature_min` and `wave/temperature_max`, as far as they are there.
+
+    Raises:
+        UserError: a metric whose lengths differ.
+    """
+    panels = [(panel, known) for panel in (RATIO, HEADS) if (known := _known(panel, metrics))]
+    if not panels:
+        return ink.empty("Course of the waves")
+    figure, colors = ink.new(8, 1.0 + 2.2 * len(panels)), style.palette()
+    longest = max((points for _, known in panels for points in known.values()), key=lambda points: points[0][-1])
+    ink.heading(figure, "Course of the waves", _last_step(longest))
+    for place, (panel, known) in zip(ink.grid(figure, [1] * len(panels)), panels, strict=True):
+        axes = ink.plot(figure, place)
+        if {"wave/temperature_min", "wave/temperature_max"} <= set(known):
+            _band(axes, finite(known["wave/temperature_min"]), finite(known["wave/temperature_max"]))
+        _draw(axes, panel, known, (colors.lines[0], colors.muted, colors.muted))
+    axes.set_xlabel("step")
+    return figure
+
+
+def _band(axes: Axes, low: Series, high: Series) -> None:
+    """Fill what lies between two series, where both have values."""
+    steps = np.intersect1d(low[0], high[0])
+    lower, upper = (np.interp(steps, *points) for points in (low, high))
+    axes.fill_between(steps, lower, upper, color=style.palette().lines[0], alpha=0.14, linewidth=0, zorder=1)
+
+
+def _unknown(metrics: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> list[Panel]:
+    """Plots of what has none, as far as it changes: a constant says nothing as a curve."""
     known = {name for panel in PANELS for name in panel.metrics}.union(SILENT)
-    return [Panel(ink.printable(name), {name: name}) for name in metrics if name not in known and "/" not in name]
+    others = {name: points for name, points in metrics.items() if name not in known and "/" not in name}
+    changing = [name for name, points in others.items() if np.unique(finite(series(*points))[1]).size > 1]
+    return [Panel(ink.printable(name), {name: name}) for name in changing]
 
 
 def _known(panel: Panel, metrics: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> dict[str, Series]:
@@ -124,11 +166,11 @@ def _last_step(points: Series) -> str:
     return f"step {points[0][-1]:,.0f}"
 
 
-def _draw(axes: Axes, panel: Panel, known: Mapping[str, Series]) -> None:
+def _draw(axes: Axes, panel: Panel, known: Mapping[str, Series], colors: Sequence[str] = ()) -> None:
     axes.set_title(panel.title)
     limits = _limits(known.values(), panel.scale)
     labels = []
-    for color, (name, points) in zip(style.palette().lines, known.items(), strict=False):
+    for color, (name, points) in zip(colors or style.palette().lines, known.items(), strict=False):
         end = _line(axes, name, finite(points), color, limits[1], log=panel.scale == "log")
         text = f"{panel.metrics[name]}\n{ink.number(end)}" if len(panel.metrics) > 1 else ink.number(end)
         labels.append(ink.EndLabel(end, text, color))

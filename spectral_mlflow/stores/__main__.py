@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from spectral_mlflow.stores.priority import step_back, step_forward_without
+from spectral_mlflow.monitoring.priority import step_back, step_forward_without
 
 if __name__ == "__main__" and "--follow" in sys.argv:
     step_back()  # The imports alone take half a second of the trainer's processor.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -11,15 +12,19 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-from spectral_mlflow.stores import checkpoints
+from spectral_mlflow.journal import Record
+from spectral_mlflow.stores import checkpoints, images
 from spectral_mlflow.stores.base import RunView, StoreError
 from spectral_mlflow.stores.checkpoints import CheckpointRecord
 from spectral_mlflow.stores.client import allowing, store_errors, upload_seconds
 
 # Sent when the run ends, whether or not an event named them.
-FINAL = ("config.json", "results.json", "tokenizer.json", "logs/*.jsonl", "logs/training.log*", "code_snapshot/*")
+FINAL = (
+    "config.json", "results.json", "tokenizer.json", "overview.html", "logs/*.jsonl", "logs/training.log*",
+    "code_snapshot/*",
+)  # fmt: skip
 
-# (run, file) to its size and time of change.
+# (run, file) to its size and time of change. An image is known by its artifact, and changes with its plot.
 Sent = dict[tuple[str, Path], tuple[int, int]]
 
 _log = logging.getLogger(__name__)
@@ -33,19 +38,22 @@ class Artifacts:
     store that does not answer at all is found out at the first file.
     """
 
-    def __init__(self, client: MlflowClient, run_id: str, run: RunView, sent: Sent) -> None:
+    def __init__(self, client: MlflowClient, run_id: str, run: RunView, began: int, sent: Sent) -> None:
         """Send nothing yet.
 
         Args:
             client: of the store.
             run_id: the run in MLflow.
             run: the run directory.
+            began: milliseconds since the epoch.
             sent: what was sent before, by this object or an earlier one; kept up to date.
         """
         self._client = client
         self._run_id = run_id
         self._run = run
+        self._began = began
         self._sent = sent
+        self._shows_images = False
 
     def offer(self, path: str) -> None:
         """Upload a file now if possible.
@@ -60,6 +68,20 @@ class Artifacts:
         if file is not None and (failure := self._try(file)):
             _log.warning("artifact %s is sent at the end of the run: %s", path, failure)
 
+    def offer_plot(self, event: Record) -> None:
+        """Upload a plot now if possible: the file, and the image with its step.
+
+        Args:
+            event: of the plot.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        self.offer(event["path"])
+        for name, file in self._images([event]).items():
+            if failure := self._try(file, image=name):
+                _log.warning("image %s is sent at the end of the run: %s", name, failure)
+
     def finish(self) -> None:
         """Upload everything that this object has not sent yet, or that has changed since.
 
@@ -67,6 +89,8 @@ class Artifacts:
             StoreError: a file could not be sent. The others were tried all the same, if the store answers.
         """
         failures = [f"artifact {file.name}: {failure}" for file in self._all() if (failure := self._try(file))]
+        plots = self._images(self._run.events("artifact"))
+        failures += [f"image {name}: {failure}" for name, file in plots.items() if (failure := self._try(file, name))]
         failures += self.keep_checkpoints()
         if failures:
             raise StoreError(f"{failures[0]} ({len(failures)} files not sent)")
@@ -78,14 +102,14 @@ class Artifacts:
         matched = [path for pattern in FINAL for path in sorted(self._run.directory.glob(pattern)) if path.is_file()]
         return list(dict.fromkeys([*(path for path in named if path), *matched]))
 
-    def _try(self, file: Path) -> StoreError | None:
-        """Upload a file; what its store has against it.
+    def _try(self, file: Path, image: str | None = None) -> StoreError | None:
+        """Upload a file, or the image of it; what its store has against it.
 
         Raises:
             StoreError: the store does not answer, so that it is no use to try others.
         """
         try:
-            self._send(file)
+            self._send(file) if image is None else self._send_image(file, image)
         except StoreError as failure:
             self._ask()
             return failure
@@ -97,19 +121,54 @@ class Artifacts:
 
     def _send(self, file: Path) -> None:
         try:
-            stat = file.stat()
+            version = _version(file)
         except FileNotFoundError:  # Retention was faster.
             return
-        version = (stat.st_size, stat.st_mtime_ns)
         if self._sent.get((self._run_id, file)) == version:
             return
         folder = file.relative_to(self._run.directory).parent.as_posix()
-        self._put(file, None if folder == "." else folder, stat.st_size)
+        self._put(file, None if folder == "." else folder, version[0])
         self._sent[self._run_id, file] = version
 
     def _put(self, file: Path, folder: str | None, size: int) -> None:
         with store_errors(), allowing(upload_seconds(size)):
             self._client.log_artifact(self._run_id, str(file), folder)
+
+    # Images
+
+    def _images(self, events: Iterable[Record]) -> dict[str, Path]:
+        """Name and plot of each image; of a step that was drawn again, the newer plot."""
+        found = {
+            images.name_of(event, self._run_id, self._began): self._run.inside(event["path"])
+            for event in events
+            if images.is_plot(event)
+        }
+        return {name: file for name, file in found.items() if file is not None}
+
+    def _send_image(self, file: Path, name: str) -> None:
+        artifact = (self._run_id, Path(images.FOLDER, name))
+        with tempfile.TemporaryDirectory() as temporary:
+            try:
+                version = _version(file)
+                if self._sent.get(artifact) == version:
+                    return
+                images.write(file, Path(temporary), name)
+            except FileNotFoundError:  # Retention was faster.
+                return
+            except images.NO_IMAGE as damage:
+                if getattr(damage, "errno", None) is not None:  # The disk, rather than what is in the file.
+                    raise StoreError(f"{file.name}: {damage}") from damage
+                _log.warning("%s is no image: %s", file, damage)
+            else:
+                self._put_image(Path(temporary))
+        self._sent[artifact] = version
+
+    def _put_image(self, folder: Path) -> None:
+        with store_errors(), allowing(upload_seconds(sum(path.stat().st_size for path in folder.iterdir()))):
+            self._client.log_artifacts(self._run_id, str(folder), images.FOLDER)
+            if not self._shows_images:
+                self._client.set_tag(self._run_id, images.TAG, "True")
+                self._shows_images = True
 
     # Checkpoints
 
@@ -195,3 +254,8 @@ class Artifacts:
             return [f"artifact {path.name}: {failure}"]
         self._sent[self._run_id, path] = (0, 0)
         return []
+
+
+def _version(file: Path) -> tuple[int, int]:
+    stat = file.stat()
+    return stat.st_size, stat.st_mtime_ns

@@ -7,12 +7,11 @@ with each call; MLflow writes it after the metrics of that call, so it may lag a
 
 from __future__ import annotations
 
-import itertools
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Param, Run, RunTag
+from mlflow.entities import Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from spectral_mlflow import journal
@@ -21,25 +20,23 @@ from spectral_mlflow.journal import Record
 from spectral_mlflow.stores import client as clients
 from spectral_mlflow.stores import facts
 from spectral_mlflow.stores.artifacts import Artifacts, Sent
-from spectral_mlflow.stores.base import NO_MODELS, Outcome, RunView, StoreError
-from spectral_mlflow.stores.description import describe, heading
+from spectral_mlflow.stores.base import GONE, NO_MODELS, Outcome, RunView, StoreError
 from spectral_mlflow.stores.models import log_best
 from spectral_mlflow.stores.points import MARK, calls, joined
 from spectral_mlflow.stores.pull_back import append_missing
 from spectral_mlflow.stores.reader import Batch
+from spectral_mlflow.stores.run_page import RunPage
 from spectral_mlflow.stores.state import StoreState
 
-# MLflow takes 1000 metrics, params and tags together, and 100 of the latter two.
+# MLflow takes 1000 metrics and tags together.
 POINTS = 990
 # Rows that are there already are slow to send, and the first call after a failure may be all of that.
 # So calls begin small and double: a slow store gets ahead too.
 FIRST_POINTS = 50
 POINTS_SECONDS = 15
-PAIRS = 100
 
 OFFSET = "spectral.journal_offset"
 ORIGIN = "spectral.origin"
-NOTE = "mlflow.note.content"
 ERROR, REASON = "spectral.error", "spectral.reason"
 LONGEST_REASON = 500
 
@@ -55,6 +52,7 @@ class MlflowStore:
     _client: MlflowClient
     _run: RunView
     _start: Record
+    _page: RunPage
     _artifacts: Artifacts
 
     def __init__(self, tracking_uri: str) -> None:
@@ -80,11 +78,13 @@ class MlflowStore:
             self._client = clients.open_client(self._uri)
             here = state if state.tracking_uri == without_password(self._uri) else StoreState()
             self._run_id = self._find(here) or self._create()
-            self._artifacts = Artifacts(self._client, self._run_id, run, self._sent)
+            self._page = RunPage(self._client, self._run_id, run, start)
+            began = journal.milliseconds(start["timestamp"])
+            self._artifacts = Artifacts(self._client, self._run_id, run, began, self._sent)
             current = self._client.get_run(self._run_id)
             self._marks = {name: text for name, text in current.data.tags.items() if name.startswith(MARK)}
-            self._tag(self._missing_birth_tags(current))
-            self._offer_facts()
+            self._page.tag(self._missing_birth_tags(current))
+            self._page.offer()
         stored, ours = int(current.data.tags.get(OFFSET, 0)), here.run_id == self._run_id
         return StoreState(
             run_id=self._run_id,
@@ -156,53 +156,11 @@ class MlflowStore:
             if present.get(name) != value and not (name.startswith("mlflow.") and name in present)
         }
 
-    def _offer_facts(self) -> None:
-        """Send them now if possible; the end of the run insists."""
-        try:
-            with clients.store_errors():
-                self._send_facts()
-        except StoreError as failure:
-            _log.warning("params and description are sent at the end of the run: %s", failure)
-
-    def _send_facts(self) -> None:
-        """Params, tags, dataset and description, as far as config.json exists."""
-        config = self._run.config()
-        if not config:
-            return
-        current = self._client.get_run(self._run_id)
-        self._send_params({k: v for k, v in facts.params(config).items() if k not in current.data.params})
-        tags = facts.config_tags(config)
-        self._tag({k: v for k, v in tags.items() if not (k.startswith("mlflow.") and k in current.data.tags)})
-        self._describe(current)
-        if dataset := facts.dataset(config):
-            context = [InputTag("mlflow.data.context", "train")]
-            self._client.log_inputs(self._run_id, [DatasetInput(Dataset(**dataset), context)])
-
-    def _send_params(self, params: Mapping[str, str]) -> None:
-        short = {}
-        for name, value in params.items():
-            short[name] = value
-            if len(value) > facts.LONGEST_PARAM:
-                path = f"params/{name}.txt"
-                self._client.log_text(self._run_id, value, path)
-                short[name] = f"too long for a param: see the artifact {path}"
-        for chunk in _chunks(short.items()):
-            self._client.log_batch(self._run_id, params=[Param(name, value) for name, value in chunk])
-
-    def _tag(self, tags: Mapping[str, str]) -> None:
-        for chunk in _chunks(tags.items()):
-            self._client.log_batch(self._run_id, tags=[RunTag(name, value) for name, value in chunk])
-
-    def _describe(self, current: Run) -> None:
-        """Write the description, unless a person has written another one."""
-        if current.data.tags.get(NOTE, heading(self._start)).startswith(heading(self._start)):
-            self._tag({NOTE: describe(self._run, self._start, self._run_id)[: facts.LONGEST_TAG]})
-
     def pull_back(self) -> int:
         """Append to the journal what MLflow has and a power cut has taken from it."""
         with clients.store_errors():
             lines = append_missing(self._client, self._run_id, self._run)
-            self._tag({OFFSET: "0"})
+            self._page.tag({OFFSET: "0"})
         return lines
 
     def metrics(self, batch: Batch) -> None:
@@ -210,7 +168,7 @@ class MlflowStore:
         with clients.store_errors():
             for call in calls(batch, self._limits()):
                 self._marks |= {name: joined(self._marks.get(name, ""), mark) for name, mark in call.marks.items()}
-                self._tag({name: self._marks[name] for name in call.marks})
+                self._page.tag({name: self._marks[name] for name in call.marks})
                 offset = [] if call.offset is None else [RunTag(OFFSET, str(call.offset))]
                 with clients.allowing(POINTS_SECONDS):
                     self._client.log_batch(self._run_id, metrics=call.points, tags=offset)
@@ -225,35 +183,49 @@ class MlflowStore:
         with clients.store_errors():
             match record.get("event"):
                 case "artifact":
-                    if record.get("kind") == "config":
-                        self._offer_facts()
-                    self._artifacts.offer(record["path"])
+                    self._artifact(record)
                 case "sample":
                     self._artifacts.offer(record["path"])
                 case "checkpoint" | "checkpoint_removed":
                     self._artifacts.offer_checkpoints()
                 case "alert":
-                    self._tag(_alert_tag(record))
+                    self._page.tag(_alert_tag(record))
                 case "resume":
                     self._reopen()
 
+    def _artifact(self, record: Record) -> None:
+        match record.get("kind"):
+            case "config":
+                self._page.offer()
+                self._artifacts.offer(record["path"])
+            case "plot":
+                self._artifacts.offer_plot(record)
+            case _:
+                self._artifacts.offer(record["path"])
+
     def _reopen(self) -> None:
         self._client.update_run(self._run_id, status="RUNNING")
-        self._forget(ERROR, REASON)
-
-    def _forget(self, *names: str) -> None:
-        present = self._client.get_run(self._run_id).data.tags
-        for name in names:
-            if name in present:
-                self._client.delete_tag(self._run_id, name)
+        self._page.forget(ERROR, REASON)
+        self._page.offer()
 
     def close(self, outcome: Outcome) -> None:
         """Say how the run ended, which nobody should wait for; then send the description, all files and the model."""
+        if outcome.reason == GONE:
+            self._write_overview()
         with clients.store_errors():
             self._end(outcome)
-            self._send_facts()
+            self._page.send(outcome)
             self._artifacts.finish()
             self._send_model()
+
+    def _write_overview(self) -> None:
+        """The overview as it is in the end, of which a trainer that was killed has left an earlier one or none."""
+        try:
+            from spectral_mlflow.monitoring import overview
+
+            overview.write(self._run.directory)
+        except Exception as failure:  # Whatever is wrong with it, the run is sent without.
+            _log.warning("%s: its overview is left as it was: %s", self._run.directory.name, failure)
 
     def _send_model(self) -> None:
         """The best model, where the store takes models; an older server has all of the run without it."""
@@ -269,8 +241,8 @@ class MlflowStore:
         tags = {REASON: reason} if reason else {}
         if outcome.status == "FAILED":
             tags[ERROR] = reason or "unknown"
-        self._forget(*({REASON, ERROR} - tags.keys()))
-        self._tag(tags)
+        self._page.forget(*({REASON, ERROR} - tags.keys()))
+        self._page.tag(tags)
         self._client.set_terminated(self._run_id, outcome.status, outcome.end_time)
         self._outcome = outcome
 
@@ -286,8 +258,3 @@ class MlflowStore:
 
 def _alert_tag(record: Record) -> dict[str, str]:
     return {facts.valid_name(f"spectral.alert.{record.get('kind')}"): facts.alert_text(record)[:LONGEST_REASON]}
-
-
-def _chunks(pairs: Iterable[tuple[str, str]]) -> Iterable[tuple[tuple[str, str], ...]]:
-    iterator = iter(pairs)
-    return iter(lambda: tuple(itertools.islice(iterator, PAIRS)), ())

@@ -14,7 +14,7 @@ from spectral_mlflow.errors import UserError
 from spectral_mlflow.files import replace_file, replace_link
 from spectral_mlflow.journal import Record
 from spectral_mlflow.monitoring.checkpoint_list import BEST, LATEST, best_of, listing, verified
-from spectral_mlflow.stores import checkpoints, histories
+from spectral_mlflow.stores import checkpoints, histories, images
 from spectral_mlflow.stores.base import RunView
 from spectral_mlflow.stores.client import allowing
 from spectral_mlflow.stores.mlflow import OFFSET, REASON
@@ -42,6 +42,8 @@ def restore(client: MlflowClient, stored: Run, folder: Path, uri: str) -> list[s
     """
     run, run_id = RunView(folder), stored.info.run_id
     for entry in client.list_artifacts(run_id):
+        if entry.path == images.FOLDER:  # Copies of the plots, which the companion makes again.
+            continue
         with allowing(DOWNLOAD_SECONDS):
             client.download_artifacts(run_id, entry.path, str(folder))
     if not (folder / "config.json").is_file():

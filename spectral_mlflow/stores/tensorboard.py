@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from spectral_mlflow import journal
 from spectral_mlflow.journal import Record
-from spectral_mlflow.stores import summaries
+from spectral_mlflow.stores import images, summaries
 from spectral_mlflow.stores.base import Outcome, RunView, StoreError
 from spectral_mlflow.stores.facts import alert_text
 from spectral_mlflow.stores.reader import DAMAGED, Batch, is_boundary, is_line, last_record, numbers
@@ -87,7 +86,7 @@ class TensorBoardStore:
         match record.get("event"):
             case "artifact" if record.get("kind") == "plot":
                 path = self._run.inside(record["path"])
-                return Event(summary=summaries.image(f"plots/{_plot_name(path)}", path.read_bytes())) if path else None
+                return Event(summary=summaries.image(images.key_of(record), path.read_bytes())) if path else None
             case "sample":
                 return Event(summary=summaries.text("text/sample", str(record.get("text", ""))))
             case "alert":
@@ -156,7 +155,3 @@ def _scalars(record: Record) -> Event:
 
 def _seconds(record: Record) -> float:
     return journal.milliseconds(record["timestamp"]) / 1000
-
-
-def _plot_name(path: Path) -> str:
-    return re.sub(r"_step_\d+$", "", path.stem)

@@ -34,7 +34,8 @@ import wandb
 from spectral_mlflow import journal
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.journal import Record
-from spectral_mlflow.stores import checkpoints, priority, wandb_file, wandb_service
+from spectral_mlflow.monitoring import priority
+from spectral_mlflow.stores import checkpoints, images, wandb_file, wandb_service
 from spectral_mlflow.stores.base import Outcome, RunView, StoreError
 from spectral_mlflow.stores.facts import alert_text
 from spectral_mlflow.stores.reader import DAMAGED, Batch, encodable, is_line, numbers
@@ -50,7 +51,7 @@ LONGEST_ID, DIGEST = 64, 8
 # Names that W&B gives its own meaning; a metric of such a name would be lost.
 TAKEN = ("", STEP, METRICS, EVENTS, "_step", "_timestamp", "_runtime", "_type", "_wandb")
 NOT_OURS = ("WANDB_RUN_ID", "WANDB_SWEEP_ID")  # Of an agent that has started the trainer; they would rename the run.
-FILES = ("config.json", "results.json", "samples/*", "logs/*.jsonl", "code_snapshot/*")
+FILES = ("config.json", "results.json", "overview.html", "samples/*", "logs/*.jsonl", "code_snapshot/*")
 
 _log = logging.getLogger(__name__)
 
@@ -130,7 +131,7 @@ class WandbStore:
             case "artifact" if record.get("kind") == "plot":
                 path = self._run.inside(record["path"])
                 caption = f"step {record.get('step')}"
-                return {f"plots/{_plot_name(path)}": wandb.Image(str(path), caption=caption)} if path else {}
+                return {_metric(images.key_of(record)): wandb.Image(str(path), caption=caption)} if path else {}
             case "sample":
                 text = html.escape(encodable(str(record.get("text", ""))))
                 return {"sample": wandb.Html(f"<pre>{text}</pre>", inject=False)}
@@ -249,10 +250,6 @@ def _told(value: Any) -> Any:
 
 def _project(start: Record) -> str:
     return os.environ.get("WANDB_PROJECT") or start.get("mlflow_experiment") or "spectral"
-
-
-def _plot_name(path: Path) -> str:
-    return re.sub(r"_step_\d+$", "", path.stem)
 
 
 def _histograms(path: Path) -> dict[str, Any]:

@@ -108,8 +108,17 @@ class Learner:
             metrics["coherence_loss"] = result.coherence
         if result.update_ratio is not None:
             metrics["update/ratio"] = result.update_ratio
-        ratio = self.state.model.wave_ratio()
-        return metrics if ratio is None else metrics | {"wave_ratio": ratio}
+        return metrics | self.waves()
+
+    def waves(self) -> Metrics:
+        """How much of the embedding is wave, and how sharply the heads of interference attention look."""
+        model, metrics = self.state.model, {}
+        if (ratio := model.wave_ratio()) is not None:
+            metrics["wave_ratio"] = ratio
+        if (tau := model.temperatures()) is not None:
+            mean, least, most = torch.stack([tau.mean(), *tau.aminmax()]).tolist()
+            metrics |= {"wave/temperature": mean, "wave/temperature_min": least, "wave/temperature_max": most}
+        return metrics
 
     def measure(self, seconds: float) -> Metrics:
         """Speed and position of this step, and memory of its GPU."""

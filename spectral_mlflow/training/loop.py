@@ -60,6 +60,9 @@ class Trainer:
         self.tracker.checkpoints.prepare(state.model, state.optimizer)
         if state.step == training.steps and self.due(self.config.monitoring.viz_interval):
             self.show_again()  # The process that took the last step may have died before it could.
+        if state.step == 0 and self.config.monitoring.viz_interval:
+            self.gallery.look()
+            self.gallery.draw()  # What the training begins with.
         if state.skipped_in_a_row >= training.max_skipped:
             state.skipped_in_a_row = 0  # That ended it; whoever continues it wants to see whether it still is so.
         if not ended_before and (reason := self.stop_reason(evaluated=True)):
@@ -133,7 +136,8 @@ class Trainer:
         """Tell of this step; react to anomalies; sample, save and draw where it is time to."""
         state, monitoring = self.state, self.config.monitoring
         shown = self.due(monitoring.viz_interval)
-        quality = self.gallery.sample() if shown else {}  # Before the line of the step, so that it is on it.
+        # Before the line of the step, so that what they measure is on it.
+        quality = self.gallery.sample() | self.gallery.look() if shown else {}
         self.count_data()
         findings = self.watch.step(
             state.step, metrics | quality, seconds=self.learner.seconds, scheduled_lr=self.learner.scheduled_lr,
@@ -168,7 +172,7 @@ class Trainer:
 
     def show_again(self) -> None:
         """Sample and draw the step that a continued run begins with; its line gets what it lacks."""
-        if quality := self.gallery.sample():
+        if quality := self.gallery.sample() | self.gallery.look():
             self.tracker.log_metrics(quality, self.state.step)
         self.gallery.draw()
 

@@ -17,6 +17,7 @@ from spectral_mlflow.errors import UserError
 from spectral_mlflow.monitoring.anomalies import Anomalies
 from spectral_mlflow.monitoring.data_usage import DataUsage
 from spectral_mlflow.monitoring.monitor import Alert, Monitor
+from spectral_mlflow.monitoring.observation import observe
 from spectral_mlflow.monitoring.progress import Progress
 from spectral_mlflow.monitoring.quality_trend import QualityTrend
 from spectral_mlflow.monitoring.remaining_time import Pause
@@ -24,7 +25,7 @@ from spectral_mlflow.monitoring.runs import is_finished
 from spectral_mlflow.monitoring.text_quality import TextQuality
 from spectral_mlflow.monitoring.tracker import ExperimentTracker
 from spectral_mlflow.monitoring.watch import ASIDE, Watch
-from spectral_mlflow.training.ending import drain
+from spectral_mlflow.training.ending import drain, draw
 from spectral_mlflow.training.reactions import Reactions
 from spectral_mlflow.training.signals import StopSignals
 from spectral_mlflow.training.state import TrainState
@@ -104,6 +105,8 @@ class OwnLoop:
         self._tokens = self.usage.tokens
         self._reactions = Reactions(self._training, state, tracker.checkpoints)
         progress.note(f"{tracker.experiment_id}: {tracker.run_dir}")
+        if state.step == 0 and tracker.config.monitoring.viz_interval:
+            self._draw()
 
     def _restore(self) -> list[str]:
         """Go on from the newest checkpoint; returns the monitors that begin anew."""
@@ -275,6 +278,13 @@ class OwnLoop:
         restored = self._react(findings.alerts)
         if restored or is_best or watch.due(step, self.tracker.config.monitoring.checkpoint_interval):
             self._save(best=is_best and not restored)
+        if watch.due(step, self.tracker.config.monitoring.viz_interval):
+            self._draw()
+
+    def _draw(self) -> None:
+        """Have drawn how the training goes, and what is known of the model."""
+        with self.section("plots"):
+            self.tracker.plots.save(self.state.step, observe(self.state.model))
 
     def _evaluated(self, metrics: dict[str, float]) -> bool:
         """Take note of a validation loss; returns whether it is the best so far."""
@@ -338,6 +348,7 @@ class OwnLoop:
             self._save()
         best = f"{state.best_val_loss:.4f} at step {state.best_step}" if state.best_step else "not measured"
         shares = self._entered().finish(state.step, {"Best validation loss": best})
+        draw(tracker, self._signals)
         reason = self._failure or (self._signals.received.name if self._signals.received else self._stop)
         final = {**tracker.newest_metrics(), "final_step": state.step, "skipped_steps": state.skipped, **shares}
         tracker.save_results(final, status=self.status, error=reason)

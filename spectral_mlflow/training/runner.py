@@ -34,7 +34,7 @@ from spectral_mlflow.training.continuation import (
     warn_of_another_machine,
 )
 from spectral_mlflow.training.devices import Machine
-from spectral_mlflow.training.ending import drain
+from spectral_mlflow.training.ending import drain, draw
 from spectral_mlflow.training.fit import check_settings
 from spectral_mlflow.training.gallery import Gallery
 from spectral_mlflow.training.learner import Learner
@@ -185,6 +185,7 @@ def _train(
             trainer = Trainer(config, learner, watch, gallery)
             outcome = trainer.run(signals, ended_before=ended_before)
             results = trainer.results() | watch.finish(state.step, trainer.summary())
+        draw(tracker, signals)
         tracker.save_results(results, status=outcome.status, error=outcome.reason)
         export_at_end(tracker, state.step)
     except BaseException as failure:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 
@@ -32,7 +30,6 @@ from spectral_mlflow.training.reactions import MONITOR
 from spectral_mlflow.training.state import TrainState
 
 FORWARD_SHARE = 1 / 3  # Of a training step's work, which an evaluation does for as many tokens.
-PLOTS = 220  # Times as long as `_interpreter_seconds`: a set of plots.
 TIMED_TOKENS = 16
 
 
@@ -120,7 +117,7 @@ def _pauses(config: ExperimentConfig, dataset: Dataset, state: TrainState, token
     return {
         "evaluation": Pause(monitoring.eval_interval, FORWARD_SHARE * len(dataset.val) / tokens_per_step),
         "checkpoint": Pause(monitoring.checkpoint_interval, after=True),
-        "plots": Pause(monitoring.viz_interval, seconds=PLOTS * _interpreter_seconds(), after=True),
+        "plots": Pause(monitoring.viz_interval, after=True),
         "sample": Pause(monitoring.viz_interval if length else 0, seconds=sample_seconds),
     }
 
@@ -136,12 +133,3 @@ def _sample_seconds(length: int, model: GPT, dataset: Dataset) -> float:
         began = time.perf_counter()
         generate_several(model, dataset.train[:1], count, TIMED_TOKENS, temperature=1.0, generator=generator)
     return length * (time.perf_counter() - began) / TIMED_TOKENS
-
-
-def _interpreter_seconds() -> float:
-    """What a loop of Python takes, the median of three: drawing is such work, whatever the model."""
-    times = [time.perf_counter()]
-    for _ in range(3):
-        sum(number * number for number in range(100_000))
-        times.append(time.perf_counter())
-    return statistics.median(after - before for before, after in pairwise(times))

@@ -116,3 +116,25 @@ def test_pieces_with_a_cache_equal_the_whole(kind: str, lengths: list[int]) -> N
         pieces = torch.cat([layer(piece, cache) for piece in x.split(lengths, dim=1)], dim=1)
         torch.testing.assert_close(pieces, layer(x), rtol=1e-5, atol=1e-5)
     assert cache.length == sum(lengths)
+
+
+@pytest.mark.parametrize("kind", ["standard", "wave"])
+def test_the_pattern_is_what_the_layer_mixes_by(kind: str) -> None:
+    """Weights are causal, sum to one, and give the output of the layer when values are mixed by them."""
+    layer, x = attention(kind), torch.randn(2, 7, 16)
+    weights = layer.pattern(x).weights
+    *_, value = parts(layer, x)
+    mixed = layer.projection((weights @ value.transpose(1, 2)).transpose(1, 2).flatten(2))
+    torch.testing.assert_close(mixed, layer(x), rtol=1e-5, atol=1e-5)
+    assert weights.triu(1).abs().max() == 0
+
+
+def test_coherence_is_the_agreement_of_phases() -> None:
+    """It is the length of the mean phasor of each pair, by the formula one pair after the other."""
+    layer, x = attention("wave", 3), torch.randn(1, 5, 16)
+    query, key, _ = parts(layer, x)
+    coherence = layer.pattern(x).coherence
+    for head, i, j in ((0, 0, 0), (0, 4, 1), (1, 2, 3)):
+        phasors = [complex(math.cos(d), math.sin(d)) for d in (query[0, i, head] - key[0, j, head]).tolist()]
+        assert coherence[0, head, i, j].item() == pytest.approx(abs(sum(phasors) / 3), abs=1e-5)
+    assert attention("standard").pattern(x).coherence is None

@@ -13,11 +13,14 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from spectral_mlflow.config import ModelConfig
 from spectral_mlflow.errors import UserError
+from spectral_mlflow.models import gpt
+from spectral_mlflow.monitoring import plot_sets
 from spectral_mlflow.monitoring.visualizations import VisualizationManager, points
 
 QUICK = (Phase.explicit, Phase.reuse, Phase.generate)  # Shrinking pictures takes minutes.
-WAVE_PLOTS = ["frequencies", "phases", "harmonics", "wave_packets"]
+WAVE_PLOTS = ["frequencies", "frequency_evolution", "phases", "harmonics", "wave_packets", "interference"]
 
 
 class Waves(nn.Module):
@@ -77,7 +80,7 @@ def test_training_plots_carry_the_step(tmp_path: Path) -> None:
 def test_model_plots_are_found_by_their_names(part: nn.Module, tmp_path: Path) -> None:
     """Any part with frequencies, phases and amplitudes is drawn, wherever in the model it is."""
     paths = VisualizationManager(str(tmp_path)).generate_model_plots(20, _model(part))
-    assert _named(paths) == [f"{name}_step_20.png" for name in WAVE_PLOTS]
+    assert _named(paths) == [f"{name}_step_20.png" for name in [*WAVE_PLOTS, "parameters"]]
     assert all(_is_picture(path) for path in paths)
 
 
@@ -85,7 +88,8 @@ def test_a_second_part_has_files_of_its_own(tmp_path: Path) -> None:
     """Two parts with waves do not write over each other: the second one's files carry its name."""
     model = nn.ModuleDict({"one": Waves(), "two": nn.Sequential(Waves())})
     names = _named(VisualizationManager(str(tmp_path)).generate_model_plots(5, model))
-    assert names == [f"{name}{part}_step_5.png" for part in ("", "_two_0") for name in WAVE_PLOTS]
+    wanted = [f"{name}{part}_step_5.png" for part in ("", "_two_0") for name in WAVE_PLOTS]
+    assert names == [*wanted, "parameters_step_5.png"]
 
 
 def test_packets_are_of_the_tokens_asked_for(tmp_path: Path) -> None:
@@ -93,7 +97,8 @@ def test_packets_are_of_the_tokens_asked_for(tmp_path: Path) -> None:
     manager = VisualizationManager(str(tmp_path))
     pictures = set()
     for tokens, text in (([1, 2], str), ([3, 4], str), ([1, 2], "abcdef".__getitem__)):
-        *_, packets = manager.generate_model_plots(1, _model(Waves()), tokens=tokens, token_text=text)
+        paths = manager.generate_model_plots(1, _model(Waves()), tokens=tokens, token_text=text)
+        (packets,) = (path for path in paths if "wave_packets" in path)
         pictures.add(Path(packets).read_bytes())
     assert len(pictures) == 3
 
@@ -115,7 +120,7 @@ def test_a_model_without_waves_is_noted_once(tmp_path: Path, caplog: pytest.LogC
     with caplog.at_level("INFO"):
         assert [manager.generate_model_plots(step, nn.Linear(2, 2)) for step in (1, 2)] == [[], []]
     assert [record.getMessage() for record in caplog.records] == [
-        "model plots left out: no part of Linear has frequencies, phases, amplitudes"
+        "wave plots left out: no part of Linear has frequencies, phases and amplitudes"
     ]
     assert list(tmp_path.iterdir()) == []
 
@@ -125,16 +130,18 @@ def test_a_plot_that_fails_is_left_out_and_tried_again(tmp_path: Path, caplog: p
     manager, part = VisualizationManager(str(tmp_path)), Waves()
     whole = part.phases
     part.phases = nn.Parameter(torch.rand(4))
-    others = ["frequencies", "harmonics"]
+    others = ["frequencies", "frequency_evolution", "harmonics"]
     for step in (1, 2):
-        assert _named(manager.generate_model_plots(step, part)) == [f"{name}_step_{step}.png" for name in others]
+        drawn = _named(manager.generate_model_plots(step, part))
+        assert drawn[:3] == [f"{name}_step_{step}.png" for name in others]
+        assert drawn[3:] == ["parameters_step_1.png"] * (step == 1)
     names = [record.args[0] for record in caplog.records if isinstance(record.args, tuple)]
-    assert names == ["phases", "wave_packets"]
+    assert names == ["phases", "wave_packets", "interference"]
     part.phases = whole
     assert len(manager.generate_model_plots(3, part)) == len(WAVE_PLOTS)
     part.phases = nn.Parameter(torch.rand(4))
     manager.generate_model_plots(4, part)
-    assert len(caplog.records) == 4
+    assert len(caplog.records) == 6
 
 
 def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -233,12 +240,40 @@ def test_any_history_gives_plots_of_its_step(
 @settings(max_examples=5, phases=QUICK)
 @given(shape=st.tuples(st.integers(1, 40), st.integers(1, 5), st.integers(1, 5)))
 def test_any_model_has_all_its_plots(shape: tuple[int, int, int], tmp_path_factory: pytest.TempPathFactory) -> None:
-    """For any number of tokens, waves and harmonics there are all four plots."""
+    """For any number of tokens, waves and harmonics there are all plots."""
     paths = VisualizationManager(str(tmp_path_factory.mktemp("plots"))).generate_model_plots(9, Waves(*shape))
-    assert _named(paths) == [f"{name}_step_9.png" for name in WAVE_PLOTS]
+    assert _named(paths) == [f"{name}_step_9.png" for name in [*WAVE_PLOTS, "parameters"]]
 
 
 def test_two_experiments_share_no_file(tmp_path: Path) -> None:
     """Managers of different run directories never write the same file."""
     one, two = (VisualizationManager(str(tmp_path / name)).generate_training_plots(1, [1.0], {}) for name in "ab")
     assert not set(one) & set(two)
+
+
+def test_a_model_that_cannot_be_looked_at_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever it raises is logged once."""
+    manager, part = VisualizationManager(str(tmp_path)), Waves()
+    part.frequencies = nn.Parameter(torch.tensor(1.0))
+    assert [manager.generate_model_plots(step, part) for step in (1, 2)] == [[], []]
+    assert len(caplog.records) == 1
+    assert "plots of the model left out" in caplog.records[0].getMessage()
+
+
+def test_attention_is_drawn_of_a_passage(tmp_path: Path) -> None:
+    """A wave model has maps and coherence, a standard one maps alone; without a passage neither is known."""
+    for kind, plots in (("wave", {"attention_maps", "phase_coherence"}), ("standard", {"attention_maps"})):
+        model = gpt.build(ModelConfig(type=kind, d_model=8, num_layers=1, num_heads=2, block_size=8), 5, seed=0)
+        manager = VisualizationManager(str(tmp_path / kind))
+        drawn = {Path(path).name for path in manager.generate_model_plots(1, model, passage=torch.arange(4))}
+        assert {f"{name}_step_1.png" for name in plots} == {n for n in drawn if n.startswith(("attention", "phase_c"))}
+    assert VisualizationManager(str(tmp_path / "none")).generate_model_plots(1, model) == []
+
+
+def test_every_plot_stands_beside_the_charts_of_its_prefix() -> None:
+    """Names of images have two levels; that of a further part of a model is named after it."""
+    assert all(len(key.split("/")) == 2 for key in plot_sets.KEYS.values())
+    assert plot_sets.key_of("wave_packets") == "wave/packets"
+    assert plot_sets.key_of("wave_packets_decoder_0") == "wave/packets_decoder_0"
+    assert plot_sets.key_of("frequency_evolution") == "wave/frequency_evolution"
+    assert plot_sets.key_of("mine") == "plots/mine"

@@ -14,7 +14,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from spectral_mlflow.errors import UserError
-from spectral_mlflow.plots import ink, style, training, waves
+from spectral_mlflow.plots import attention, ink, style, training, waves
 
 # Severity 1 of Machado, Oliveira and Fernandes (2009), for linear RGB.
 COLOR_VISION = {
@@ -100,6 +100,41 @@ def test_bytes_repeat(tmp_path: Path) -> None:
     here = [path.read_bytes() for path in paths]
     subprocess.run([sys.executable, "-c", code, *map(str, paths)], check=True)
     assert [path.read_bytes() for path in paths] == here
+
+
+STEPS = np.arange(1, 6)
+WAVES = np.random.default_rng(0).random((5, 4))
+MAPS = np.tril(np.full((2, 2, 5, 5), 0.2))
+TOKENS = ["\n", " the", "$x$", "漢", "é"]
+FIGURES = {
+    "training_dynamics": lambda: training.training_dynamics({"loss": (STEPS, 1 / STEPS), "lr": (STEPS, STEPS)}),
+    "wave_course": lambda: training.wave_course({"wave_ratio": (STEPS, 1 / STEPS), "wave/temperature": (STEPS, STEPS)}),
+    "phases": lambda: waves.phases(WAVES),
+    "harmonics": lambda: waves.harmonics(WAVES[..., None]),
+    "frequency_evolution": lambda: waves.frequency_evolution(STEPS, WAVES[..., None]),
+    "wave_packets": lambda: waves.wave_packets(WAVES, WAVES, WAVES[..., None], np.arange(4), TOKENS),
+    "interference": lambda: waves.interference(WAVES, WAVES, WAVES[..., None], np.arange(4), TOKENS),
+    "attention_maps": lambda: attention.attention_maps(MAPS, TOKENS),
+    "phase_coherence": lambda: attention.phase_coherence(MAPS, TOKENS),
+}
+
+
+@pytest.mark.parametrize("suffix", style.FORMATS)
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_repeats_in_every_format(name: str, suffix: str, tmp_path: Path) -> None:
+    """The same data, drawn twice, give the same file in every format, and no letter is missing from the font."""
+    one, two = (style.save(FIGURES[name](), tmp_path / f"{place}.{suffix}").read_bytes() for place in ("one", "two"))
+    assert one == two
+
+
+def test_axes_stand_still(tmp_path: Path) -> None:
+    """Whatever the numbers, the axes of a plot are where they were: from step to step only the data move."""
+    early = training.training_dynamics({"loss": ([1, 2], [4.0, 3.9]), "learning_rate": ([1, 2], [1e-7, 2e-7])})
+    late = training.training_dynamics({"loss": ([1, 10**6], [4.0, 0.1]), "learning_rate": ([1, 10**6], [1e-3, 0.25])})
+    places = [[axes.get_position().bounds for axes in figure.axes] for figure in (early, late)]
+    for figure in (early, late):
+        style.save(figure, tmp_path / "a.png")
+    assert places[0] == places[1] == [axes.get_position().bounds for axes in late.axes]
 
 
 def test_pyplot_is_never_imported(tmp_path: Path) -> None:

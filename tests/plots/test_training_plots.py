@@ -17,7 +17,7 @@ Check = Callable[[Figure], None]
 STEPS = np.arange(1, 1001)
 QUICK = (Phase.explicit, Phase.reuse, Phase.generate)  # Shrinking pictures takes minutes.
 FLOATS = st.floats(allow_nan=True, allow_infinity=True)
-NAMES = [name for panel in training.PANELS for name in panel.metrics]
+NAMES = [name for panel in (*training.PANELS, training.RATIO, training.HEADS) for name in panel.metrics]
 
 
 def _loss(steps: np.ndarray) -> np.ndarray:
@@ -66,6 +66,59 @@ def test_the_panel_has_a_plot_for_each_kind_of_metric() -> None:
     figure = training.training_dynamics(_metrics() | own)
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert titles == [panel.title for panel in training.PANELS] + ["accuracy"]
+
+
+def test_what_never_changes_has_no_plot() -> None:
+    """A metric that is constant, or known once, is no curve; the panel of a run is its five plots."""
+    constants = {"flops_per_token": ([1000], [3e5]), "documents": (STEPS, np.ones(STEPS.size)), "flops_per_second": (
+        [500, 1000], [1e9, 2e9])}  # fmt: skip
+    run = {name: points for name, points in _metrics().items() if name != "coherence_loss"}
+    figure = training.training_dynamics(run | constants)
+    assert len(figure.axes) == 5
+
+
+def test_very_many_metrics_are_cut(readable: Check) -> None:
+    """Of more metrics than anybody reads the first are drawn, and the figure says how many are left out."""
+    figure = training.training_dynamics(_metrics() | {f"metric {n}": (STEPS, STEPS) for n in range(30)})
+    readable(figure)
+    assert len(figure.axes) == training.MOST_PANELS
+    assert "23 more metrics in the journal" in _texts(figure)
+
+
+COURSE = {
+    "wave_ratio": (STEPS, np.linspace(0.5, 0.4, STEPS.size)),
+    "wave/temperature": (STEPS[::50], np.linspace(8, 10, 20)),
+    "wave/temperature_min": (STEPS[::50], np.linspace(8, 6, 20)),
+    "wave/temperature_max": (STEPS[::50], np.linspace(8, 15, 20)),
+}
+
+
+@pytest.mark.usefixtures("both_styles")
+@pytest.mark.parametrize(
+    ("missing", "plots"), [((), 2), (tuple(COURSE)[:1], 1), (tuple(COURSE)[1:], 1), (tuple(COURSE)[2:3], 2)]
+)
+def test_the_course_of_the_waves_is_readable(missing: tuple[str, ...], plots: int, readable: Check) -> None:
+    """Whichever metrics there are, each plot is drawn from those that exist, and no texts overlap."""
+    figure = training.wave_course({name: points for name, points in COURSE.items() if name not in missing})
+    readable(figure)
+    assert len(figure.axes) == plots
+
+
+def test_the_band_reaches_from_the_lowest_to_the_highest_head() -> None:
+    """The band of the temperatures has the smallest as lower and the largest as upper edge, where both are known."""
+    metrics = {"wave/temperature_min": ([1, 2, 3], [4, np.nan, 2]), "wave/temperature_max": ([1, 2, 3], [5, 6, 7])}
+    (axes,) = training.wave_course(metrics).axes
+    (band,) = axes.collections
+    assert {tuple(corner) for corner in band.get_paths()[0].vertices} == {(1, 4), (1, 5), (3, 2), (3, 7)}
+
+
+def test_a_course_without_metrics_is_said(readable: Check) -> None:
+    """A run without wave parts has an empty course, and lengths that differ are refused."""
+    figure = training.wave_course({"loss": (STEPS, STEPS)})
+    readable(figure)
+    assert "no data yet" in _texts(figure)
+    with pytest.raises(UserError, match="2 steps for 1 values"):
+        training.wave_course({"wave_ratio": ([1, 2], [0.5])})
 
 
 def test_validation_is_shown_point_by_point() -> None:
@@ -149,5 +202,6 @@ def test_any_losses_can_be_drawn(losses: list[float], tmp_path_factory: pytest.T
 def test_any_metrics_can_be_drawn(metrics: dict[str, list[float]], tmp_path_factory: pytest.TempPathFactory) -> None:
     """Whatever the names and values, there is a picture and no warning."""
     path: Path = tmp_path_factory.mktemp("plots") / "dynamics.png"
-    style.save(training.training_dynamics({name: (range(len(v)), v) for name, v in metrics.items()}), path)
-    assert path.read_bytes().startswith(b"\x89PNG")
+    known = {name: (range(len(values)), values) for name, values in metrics.items()}
+    for draw in (training.training_dynamics, training.wave_course):
+        assert style.save(draw(known), path).read_bytes().startswith(b"\x89PNG")

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as arrays
 from matplotlib.figure import Figure
 
 from spectral_mlflow.errors import UserError
-from spectral_mlflow.plots import style, waves
+from spectral_mlflow.plots import ink, packet, style, tables, waves
 
 Check = Callable[[Figure], None]
 QUICK = (Phase.explicit, Phase.reuse, Phase.generate)  # Shrinking pictures takes minutes.
@@ -47,8 +47,8 @@ def test_wave_packets_are_readable(tokens: int, readable: Check) -> None:
         _values(tokens, 3), _values(tokens, 3), _values(tokens, 3, 2), [0.1, 1, 3], labels[:tokens]
     )
     readable(figure)
-    assert len(figure.axes) == min(tokens, waves.MOST_PACKETS)
-    assert "↵" in _texts(figure)
+    named = [text.get_text() for text in figure.axes[0].texts if text.get_fontweight() == "bold"]
+    assert named == [ink.token(label) for label in labels[: min(tokens, waves.MOST_PACKETS)]]
 
 
 @pytest.mark.parametrize("name", ["frequencies", "phases"])
@@ -65,26 +65,12 @@ def test_whole_turns_change_nothing(name: str, tmp_path_factory: pytest.TempPath
         assert abs(one.stat().st_size - two.stat().st_size) < 64
 
 
-@given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 5), st.integers(0, 2**32 - 1))
-def test_packets_equal_the_literal_sum(tokens: int, count: int, harmonics: int, seed: int) -> None:
-    """The waves of a packet are sum_h A [sin theta + cos theta], theta = 2 pi h f + phi + gamma p, term by term."""
-    draw = np.random.default_rng(seed)
-    f, phi, gamma = draw.random((tokens, count)), draw.uniform(0, 7, (tokens, count)), draw.uniform(0, 3, count)
-    amplitudes, p = draw.normal(size=(tokens, count, harmonics)), np.arange(5.0)
-    literal = np.zeros((tokens, count, p.size))
-    for h in range(1, harmonics + 1):
-        theta = 2 * np.pi * h * f[..., None] + phi[..., None] + gamma[:, None] * p
-        literal += amplitudes[..., h - 1, None] * (np.sin(theta) + np.cos(theta))
-    np.testing.assert_allclose(waves._waves(f, phi, amplitudes, gamma, p), literal, atol=1e-10)
-
-
 def test_agreement_is_the_mean_resultant() -> None:
     """A wave with one phase for all tokens stands at that phase with R = 1; one with opposite phases in the middle."""
     figure = waves.phases([[0.5, 0.0], [0.5, np.pi]])
-    (polar,) = [axes for axes in figure.axes if axes.name == "polar"]
-    (dots,) = [line for line in polar.lines if line.get_marker() == "o"]
-    np.testing.assert_allclose(dots.get_ydata(), [1, 0], atol=1e-12)
-    assert dots.get_xdata()[0] == pytest.approx(0.5)
+    (dots,) = [line for line in figure.axes[1].lines if line.get_marker() == "o"]
+    np.testing.assert_allclose(dots.get_xdata(), [np.cos(0.5), 0], atol=1e-12)
+    np.testing.assert_allclose(dots.get_ydata(), [np.sin(0.5), 0], atol=1e-12)
 
 
 @pytest.mark.parametrize("name", PLOTS)
@@ -114,7 +100,7 @@ def test_packets_need_shapes_that_go_together() -> None:
 
 def test_very_many_tokens_are_thinned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of more values than anybody can see, evenly chosen tokens are drawn, and the figure says which."""
-    monkeypatch.setattr(waves, "MOST_VALUES", 100)
+    monkeypatch.setattr(tables, "MOST_VALUES", 100)
     texts = _texts(waves.frequencies(_values(150, 2)))
     assert "150 tokens \N{MULTIPLICATION SIGN} 2 waves · one in 3 shown" in texts
 
@@ -128,14 +114,38 @@ def test_any_waves_can_be_drawn(data: st.DataObject, name: str, tmp_path_factory
     assert _save(getattr(waves, name)(values), tmp_path_factory)
 
 
-@settings(max_examples=6, phases=QUICK)
-@given(data=st.data(), size=st.tuples(*[st.integers(0, 3)] * 3))
+@pytest.mark.usefixtures("both_styles")
+@pytest.mark.parametrize("tokens", [2, 3, 24, 65])
+def test_interference_is_readable(tokens: int, readable: Check) -> None:
+    """From one pair to a vocabulary no texts overlap, none leaves the figure, and the pairs are named."""
+    labels = [*("\n", " the", "$x$", "漢", "a"), *(chr(letter) for letter in range(48, 108))][:tokens]
+    tables_of = _values(tokens, 8), _values(tokens, 8), _values(tokens, 8, 2)
+    figure = waves.interference(*tables_of, np.linspace(0, 1, 8), labels)
+    readable(figure)
+    matrix, pairs = figure.axes
+    values = matrix.images[0].get_array()
+    assert values.shape == (tokens, tokens)
+    named = [text.get_text().split("\n")[0] for text in pairs.texts if " + " in text.get_text()]
+    assert named == [f"{ink.token(labels[i])} + {ink.token(labels[j])}" for i, j in packet.telling_pairs(values)]
+
+
+def test_interference_needs_two_tokens(readable: Check) -> None:
+    """One token, none, or packets without a finite value give a figure that says why there is nothing to see."""
+    for count, value, reason in ((1, 1.0, "one token"), (0, 1.0, "no data yet"), (3, np.nan, "no finite values")):
+        part = np.full((count, 2), value)
+        figure = waves.interference(part, part, np.full((count, 2, 1), value), [0, 1], ["a"] * count)
+        readable(figure)
+        assert reason in _texts(figure)
+
+
+@settings(max_examples=8, phases=QUICK)
+@given(data=st.data(), size=st.tuples(*[st.integers(0, 3)] * 3), name=st.sampled_from(["wave_packets", "interference"]))
 def test_any_packets_can_be_drawn(
-    data: st.DataObject, size: tuple[int, int, int], tmp_path_factory: pytest.TempPathFactory
+    data: st.DataObject, size: tuple[int, int, int], name: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Whatever the values and the labels, there is a picture and no warning."""
     f, phi, amplitudes, gamma = (
         data.draw(arrays.arrays(np.float64, shape, elements=FLOATS)) for shape in (size[:2], size[:2], size, size[1:2])
     )
     labels = data.draw(st.lists(st.text(max_size=6), min_size=size[0], max_size=size[0]))
-    assert _save(waves.wave_packets(f, phi, amplitudes, gamma, labels, positions=5), tmp_path_factory)
+    assert _save(getattr(waves, name)(f, phi, amplitudes, gamma, labels, positions=5), tmp_path_factory)

@@ -149,8 +149,8 @@ def test_silent_store_is_not_taken_for_one_without_lists(new_run: Callable[..., 
     run = new_run()
     _feed(run, store, fast)
     _save(run, 10)
-    sender = Artifacts(MlflowClient(tracking_uri=store), run.state()["run_id"], RunView(run.directory), {})
-    missing = Artifacts(MlflowClient(tracking_uri=store), "0" * 32, RunView(run.directory), {})
+    sender = Artifacts(MlflowClient(tracking_uri=store), run.state()["run_id"], RunView(run.directory), 0, {})
+    missing = Artifacts(MlflowClient(tracking_uri=store), "0" * 32, RunView(run.directory), 0, {})
     assert sender.keep_checkpoints() == []
     with pytest.raises(StoreError):
         missing.keep_checkpoints()

@@ -212,7 +212,7 @@ def test_description_tells_how_to_repeat_and_what_came_out(new_run: Callable[...
     run.end()
     _feed(run, store, fast)
     note = _stored(store, run).data.tags["mlflow.note.content"]
-    assert "| val loss | 1.2500 |" in note
+    assert "- result: validation loss 1.2500, at step 300" in note
     assert "    To be\n    or not" in note
     assert "samples/sample_step_300.txt" in _artifacts(store, run, "samples")
 
@@ -433,3 +433,22 @@ def test_deleted_experiment_is_named(new_run: Callable[..., Any], store: str, fa
     state = _feed(run, store, fast)
     assert not state.closed
     assert "restore it" in str(state.error)
+
+
+def test_overview_of_a_run_that_was_killed(new_run: Callable[..., Any], store: str, fast: Pace) -> None:
+    """The companion draws up the overview that the trainer could not, and sends it."""
+    run = new_run()
+    run.steps(1, 5)
+    _feed(run, store, fast)
+    assert _stored(store, run).info.status == "KILLED"
+    assert "overview.html" in _artifacts(store, run)
+
+
+def test_overview_that_cannot_be_written(
+    new_run: Callable[..., Any], store: str, fast: Pace, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is a line in the log; the run is closed all the same."""
+    run = new_run()
+    (run.directory / "overview.html").mkdir()
+    assert _feed(run, store, fast).closed
+    assert "its overview is left as it was" in caplog.text

@@ -97,11 +97,12 @@ def test_only_a_second_sigint_stops_at_once() -> None:
 def test_a_run_killed_after_its_last_step_is_finished(tmp_path: Path) -> None:
     """With no step left to take, continuing draws what was not drawn and writes the results and the end."""
     killed = (
-        "import os\nfrom spectral_mlflow.monitoring.tracker import ExperimentTracker\n"
-        "def kill(tracker):\n"
-        "    tracker.checkpoints.wait()\n"
-        "    os.kill(os.getpid(), signal.SIGKILL)\n"
-        "hook(ExperimentTracker, 'save_plots', kill)"
+        "import os\nfrom spectral_mlflow.training.gallery import Gallery\n"
+        "def kill(gallery):\n"
+        "    if gallery._state.step:\n"
+        "        gallery._tracker.checkpoints.wait()\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "hook(Gallery, 'draw', kill)"
     )
     arguments = tiny_arguments(tmp_path / "corpus.txt", **{"monitoring.viz_interval": "8"})
     assert spectral("train", *arguments, hook=killed).returncode == -signal.SIGKILL

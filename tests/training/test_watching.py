@@ -130,7 +130,7 @@ def test_the_log_and_the_results_tell_of_the_whole_run(tiny: ExperimentConfig) -
 
 
 def test_what_is_not_yet_done_has_a_first_guess(tiny: ExperimentConfig) -> None:
-    """Before there were plots and samples their time is a guess, for which no random number of the run is drawn."""
+    """Before there was a sample its time is a guess, for which no random number is drawn; plots cost none."""
     for tokens in (40, 0):
         config = changed(tiny, {}, viz_interval=8, sample_tokens=tokens)
         dataset = datasets.prepare(config.dataset, config.model.block_size)
@@ -138,7 +138,7 @@ def test_what_is_not_yet_done_has_a_first_guess(tiny: ExperimentConfig) -> None:
         before = torch.get_rng_state()
         pauses = attach(config, dataset, state, MACHINE).pauses
         assert torch.equal(before, torch.get_rng_state())
-        assert (pauses["plots"].interval, pauses["plots"].seconds > 0, pauses["plots"].after) == (8, True, True)
+        assert (pauses["plots"].interval, pauses["plots"].seconds, pauses["plots"].after) == (8, 0, True)
         assert (pauses["sample"].interval, pauses["sample"].seconds > 0) == ((8, True) if tokens else (0, False))
         assert state.model.training
 

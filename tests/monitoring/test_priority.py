@@ -12,7 +12,7 @@ import pytest
 SAY = """
 import os
 from pathlib import Path
-from spectral_mlflow.stores.priority import step_back
+from spectral_mlflow.monitoring.priority import step_back
 step_back()
 group = Path("/proc/self/autogroup")
 print(os.sched_getscheduler(0) == os.SCHED_BATCH, group.read_text().split()[-1] if group.exists() else "19")
@@ -60,7 +60,7 @@ def test_companion_steps_back_before_its_imports(tmp_path: Path) -> None:
 TAKE_ALONG = """
 import subprocess, sys
 from pathlib import Path
-from spectral_mlflow.stores import priority
+from spectral_mlflow.monitoring import priority
 priority.step_back()
 child = subprocess.Popen(["cat"], stdin=subprocess.PIPE, start_new_session=True)
 group = Path(f"/proc/{child.pid}/autogroup")
@@ -87,7 +87,7 @@ def test_session_of_a_helper_is_as_nice() -> None:
 FOLLOW = """
 import sys
 from pathlib import Path
-from spectral_mlflow.stores import priority
+from spectral_mlflow.monitoring import priority
 priority.step_back()
 group = Path("/proc/self/autogroup")
 lives = True

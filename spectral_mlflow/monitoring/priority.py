@@ -1,4 +1,4 @@
-"""How a companion leaves the processor to the trainer, for as long as there is one."""
+"""How a process beside the training leaves the processor to it, for as long as it goes on."""
 
 from __future__ import annotations
 
@@ -28,6 +28,11 @@ def step_back() -> None:
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     if not _be(NICEST):
         os.nice(NICEST)
+
+
+def step_forward() -> None:
+    """Take as much of the processor as anybody again, where `step_back` can be taken back."""
+    _be(USUAL)
 
 
 def _be(nice: int) -> bool:

@@ -1,0 +1,198 @@
+"""``spectral study``: finished runs under one parent run in MLflow, with the means over their seeds."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spectral_mlflow.cli.parser import RUN_HELP, Commands, add_command, base, nothing_else
+from spectral_mlflow.cli.progress import shown
+from spectral_mlflow.errors import UserError
+from spectral_mlflow.monitoring import runs
+from spectral_mlflow.monitoring.run_lock import is_running
+from spectral_mlflow.stores import study, sync
+from spectral_mlflow.stores.base import RunView, StoreError
+from spectral_mlflow.stores.state import StoreState
+from spectral_mlflow.stores.study import Published, Study, Variant
+from spectral_mlflow.tracking_uri import resolve
+
+if TYPE_CHECKING:  # pandas takes a second to import, which a mistake or a help text need not.
+    from spectral_mlflow.analysis import comparison
+
+FAILED = 1
+LONGEST_LABEL = 100
+# Without these two, and the data set, losses are of different questions; all else may be what the study is about.
+SAME = ("model.vocab_size", "model.block_size")
+FACTS = ("model.num_parameters", "dataset.num_tokens")  # They follow from settings.
+
+
+def add(commands: Commands) -> None:
+    """Declare the command."""
+    command = add_command(
+        commands, "study", _study, "put finished runs under one parent run in MLflow, with means over their seeds",
+        epilog="Runs that differ in the seed alone are one variant. The parent run, called NAME, has the mean of each\n"
+        "variant at every step that all its seeds have, as val_loss/wave, val_loss/standard and so on, and a table\n"
+        "of the results in its description. The runs themselves stay as they are; MLflow shows them below it.\n"
+        "Given again with the same runs, nothing changes; with others, the study of that name is replaced.\n"
+        "All runs must be of the same data set and context length, in one store, and finished.\n"
+        "example, for two models with three seeds each:\n"
+        "  spectral study wave-or-standard wave_seed0 wave_seed1 wave_seed2 std_seed0 std_seed1 std_seed2",
+    )  # fmt: skip
+    command.add_argument("name", metavar="NAME", help="of the study: letters, digits, blanks, '_', '.' and '-'")
+    command.add_argument("runs", nargs="+", metavar="RUN", help=RUN_HELP)
+
+
+def _study(known: argparse.Namespace, rest: list[str]) -> int:
+    nothing_else(rest)
+    if not re.fullmatch(r"\w[\w .-]{0,79}", known.name):
+        raise UserError(
+            f"NAME: given {known.name!r}; allowed: 1 to 80 letters, digits, blanks, '_', '.' and '-', no mark first"
+        )
+    chosen = list(dict.fromkeys(runs.find_run(name, base()).resolve() for name in known.runs))
+    for run_dir in chosen:
+        _check_finished(run_dir)
+    try:
+        return _put(known.name, chosen)
+    except (StoreError, OSError) as failure:
+        print(f"spectral: study {known.name!r} is not complete: {failure}; give the same command again later",
+              file=sys.stderr)  # fmt: skip
+        return FAILED
+
+
+def _check_finished(run_dir: Path) -> None:
+    if is_running(run_dir):
+        raise UserError(f"run {run_dir.name} is running; allowed: finished runs; wait for its end")
+    if not runs.is_finished(run_dir):
+        raise UserError(
+            f"run {run_dir.name} has not finished; allowed: finished runs; go on with: spectral resume {run_dir.name}"
+        )
+
+
+def _put(name: str, chosen: Sequence[Path]) -> int:
+    states = _sent(chosen)
+    uri = _one_store(states)
+    names = {str(state.run_id): run_dir.name for run_dir, state in states.items()}
+    found, notes = _variants(uri, names)
+    command = shlex.join(["spectral", "study", name, *(run_dir.name for run_dir in chosen)])
+    with shown("the metrics") as show:
+        made = Study(name, found, tuple(notes), command)
+        published = study.publish(uri, made, lambda done, size: show(f"study {name}", done, size))
+    _report(made, published, names, uri)
+    return 0
+
+
+def _sent(chosen: Sequence[Path]) -> dict[Path, StoreState]:
+    """Where each run is in its store, which has all of it."""
+    states = {}
+    with shown("the runs") as show:
+        for done, run_dir in enumerate(chosen):
+            show(f"sending {run_dir.name}", done, len(chosen))
+            result = sync.sync_to_mlflow(run_dir)
+            states[run_dir] = StoreState.load(RunView(run_dir).state_path)
+            if not (result.complete and states[run_dir].closed):
+                raise StoreError(str(result))
+    return states
+
+
+def _one_store(states: Mapping[Path, StoreState]) -> str:
+    first, *others = states
+    for other in others:
+        if states[other].tracking_uri != states[first].tracking_uri:
+            raise UserError(
+                f"runs are in different stores: {first.name} in {states[first].tracking_uri}, {other.name} in "
+                f"{states[other].tracking_uri}; send one to the other's with: spectral sync RUN --tracking-uri URI"
+            )
+    return resolve(states[first].tracking_uri, None)
+
+
+def _variants(uri: str, names: Mapping[str, str]) -> tuple[tuple[Variant, ...], list[str]]:
+    """The variants of some runs and what to note of them.
+
+    Args:
+        uri: the store.
+        names: MLflow run to the name of its run directory.
+    """
+    from spectral_mlflow.analysis import comparison
+    from spectral_mlflow.analysis.runs import load_runs
+
+    rows = load_runs(uri, kind=None)
+    rows = rows[rows["run_id"].isin(list(names))]
+    counted = {row["run_id"] for row in comparison.finished(rows)}
+    for run_id, name in names.items():
+        if run_id not in counted:
+            raise UserError(f"run {name} has no seed or no validation loss in MLflow; allowed: runs with both")
+    found = comparison.variants(rows)
+    _check_alike(found)
+    labels = _labels(found)
+    used = {run_id for variant in found for run_id in variant.runs.values()}
+    notes = [f"{names[run_id]} is left out: a later run has its configuration and seed." for run_id in counted - used]
+    notes += [f"{label}: one seed; its means are that run." for label, v in zip(labels, found, strict=True)
+              if len(v.runs) == 1]  # fmt: skip
+    notes += [_verdict(one) for one in comparison.compare_all(found)[0]]
+    return tuple(Variant(label, v.runs, _facts(v)) for label, v in zip(labels, found, strict=True)), notes
+
+
+def _check_alike(found: Sequence[comparison.Variant]) -> None:
+    """Refuse what analysis refuses to compare, but for the sizes of the models, which a study may be about."""
+    from spectral_mlflow.analysis.comparison import MUST_MATCH
+
+    for name in (name for name in MUST_MATCH if name.startswith("dataset.") or name in SAME):
+        values = dict.fromkeys(variant.settings.get(name) for variant in found)
+        if None in values:
+            raise UserError(f"{name} was not recorded of a run; losses can be compared only where it is the same")
+        if len(values) > 1:
+            raise UserError(f"{name}: given runs with {', '.join(map(str, values))}; allowed: runs that agree in it")
+    if any(variant.settings.get("training.auto_batch_size") for variant in found):
+        raise UserError("training.auto_batch_size: on in one of the runs; allowed: runs with training.batch_size")
+
+
+def _labels(found: Sequence[comparison.Variant]) -> list[str]:
+    """The model of each variant, and in which settings it differs from others of that model."""
+    from spectral_mlflow.analysis.comparison import distinguishing
+
+    told = [
+        " ".join([variant.model, *(f"{n.split('.', 1)[1]} {v}" for n, v in differing.items() if n not in FACTS)])
+        for variant, differing in zip(found, distinguishing(found).values(), strict=True)
+    ]
+    labels = [re.sub(r"[^\w .:-]+", " ", label).replace("  ", " ").strip()[:LONGEST_LABEL] for label in told]
+    return [label if labels.count(label) == 1 else f"{label} {place}" for place, label in enumerate(labels, 1)]
+
+
+def _facts(variant: comparison.Variant) -> dict[str, str]:
+    size = variant.settings.get("model.num_parameters")
+    return {
+        "parameters": "unknown" if size is None else f"{size:,}",
+        "best validation loss": variant.loss.text(),
+        "perplexity": variant.perplexity.text(2),
+    }
+
+
+def _verdict(found: comparison.Comparison) -> str:
+    said = {"lower": "the wave model is better", "higher": "the standard model is better", "undecided": "undecided"}
+    difference = f"Wave minus standard over {_seeds(found.seeds)}: {found.difference.text()} nats a token"
+    return f"{difference}: {said[found.outcome]}."
+
+
+def _seeds(seeds: Iterable[int]) -> str:
+    told = sorted(seeds)
+    return f"seed{'s' if len(told) > 1 else ''} {', '.join(map(str, told))}"
+
+
+def _report(made: Study, published: Published, names: Mapping[str, str], uri: str) -> None:
+    print(f"study       {made.name}" + ("" if published.changed else " (is there already)"))
+    print(f"MLflow run  {published.run_id}")
+    for variant in made.variants:
+        print(f"variant     {variant.label}, {_seeds(variant.runs)}: {variant.facts['best validation loss']}")
+    for note in (*made.notes, *_elsewhere(published, names)):
+        print(f"note        {note}")
+    print(f"look at it  {f'open {uri}' if uri.startswith('http') else f'mlflow ui --backend-store-uri {uri}'}")
+
+
+def _elsewhere(published: Published, names: Mapping[str, str]) -> Iterator[str]:
+    for run_id in published.elsewhere:
+        yield f"{names[run_id]} stays below its other parent: MLflow shows a run below one alone."

@@ -1,0 +1,89 @@
+"""Which plots there are, by name: each a function of what it is drawn from. Imports matplotlib."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+from matplotlib.figure import Figure
+
+from spectral_mlflow.monitoring.model_arrays import Array, AttentionArrays, WaveArrays
+from spectral_mlflow.plots import attention, comparison, training, waves
+
+Points = tuple[Array, Array]
+Plots = dict[str, Callable[[], Figure]]
+
+# The image of a plot in the stores: there it stands beside the charts of the same prefix.
+KEYS = {
+    "loss_curve": "training/loss_curve",
+    "training_dynamics": "training/dynamics",
+    "parameters": "training/parameters",
+    "frequencies": "wave/frequencies",
+    "frequency_evolution": "wave/frequency_evolution",
+    "phases": "wave/phases",
+    "harmonics": "wave/harmonics",
+    "wave_packets": "wave/packets",
+    "interference": "wave/interference",
+    "wave_course": "wave/course",
+    "attention_maps": "attention/maps",
+    "phase_coherence": "attention/coherence",
+}
+COURSE = ("wave_ratio", "wave/temperature")
+COMPARED = {"val_loss": "validation loss (nats per token)", "loss": "training loss (nats per token)"}
+SMOOTHED = {"val_loss": 0.0, "loss": 0.02}  # Share of a curve to average over: a validation loss is an average already.
+
+
+def key_of(name: str) -> str:
+    """The name of a plot's image in the stores; that of a further part of the model is named after it."""
+    plot = max((plot for plot in KEYS if name == plot or name.startswith(f"{plot}_")), key=len, default=None)
+    return f"plots/{name}" if plot is None else KEYS[plot] + name.removeprefix(plot)
+
+
+def of_training(metrics: Mapping[str, Points]) -> Plots:
+    """How a training went; the panel of everything comes last."""
+    plots: Plots = {"loss_curve": partial(training.loss_curve, *metrics.get("loss", ((), ())))}
+    if any(name in metrics for name in COURSE):
+        plots["wave_course"] = partial(training.wave_course, metrics)
+    return {**plots, "training_dynamics": partial(training.training_dynamics, metrics)}
+
+
+def of_waves(arrays: WaveArrays, steps: Sequence[int], frequencies: Array, part: str = "") -> Plots:
+    """What the waves of a part look like, and how their frequencies (S, N, W) have moved over the steps (S,)."""
+    plots: Plots = {
+        "frequencies": partial(waves.frequencies, arrays.frequencies),
+        "frequency_evolution": partial(waves.frequency_evolution, steps, frequencies),
+        "phases": partial(waves.phases, arrays.phases),
+        "harmonics": partial(waves.harmonics, arrays.amplitudes),
+        "wave_packets": partial(_of_packets, waves.wave_packets, arrays),
+        "interference": partial(_of_packets, waves.interference, arrays),
+    }
+    return {f"{name}_{part.replace('.', '_')}" if part else name: draw for name, draw in plots.items()}
+
+
+def _of_packets(draw: Callable[..., Figure], arrays: WaveArrays) -> Figure:
+    rows = list(arrays.shown)
+    known = arrays.frequencies[rows], arrays.phases[rows], arrays.amplitudes[rows]
+    return draw(*known, arrays.phase_speeds, arrays.labels)
+
+
+def of_attention(arrays: AttentionArrays) -> Plots:
+    """What the heads attend to, and by which agreement of phases."""
+    plots: Plots = {"attention_maps": partial(attention.attention_maps, arrays.weights, arrays.labels)}
+    if arrays.coherence is not None:
+        plots["phase_coherence"] = partial(attention.phase_coherence, arrays.coherence, arrays.labels)
+    return plots
+
+
+def of_parameters(parts: Mapping[str, int]) -> Plots:
+    """Where a model has its parameters."""
+    return {"parameters": partial(comparison.parameters, parts)}
+
+
+def of_comparison(curves: Mapping[str, Mapping[str, Sequence[Points]]]) -> Plots:
+    """Learning curves side by side: of each metric, the seeds of each label."""
+    return {
+        f"comparison_{metric}": partial(
+            comparison.learning_curves, known, metric=COMPARED[metric], smoothing=SMOOTHED[metric]
+        )
+        for metric, known in curves.items()
+    }

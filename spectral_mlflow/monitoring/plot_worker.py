@@ -1,0 +1,146 @@
+"""The process that draws the plots of a run beside its training: ``python -m ...plot_worker RUN_DIR``; no torch.
+
+It is told on its input which steps to draw, and tells on its output what it has drawn, both as one JSON object a line.
+It draws from files alone: the arrays that the training has left for a step, and the journal of metrics. The newest step
+comes first; those that are late wait as numbers, not as data, and one that is asked for twice is drawn once. When the
+input ends without ``{"finish": true}``, the training is gone, and what is left stays for whoever continues the run.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from spectral_mlflow.monitoring import model_arrays, overview, priority
+from spectral_mlflow.monitoring.metric_columns import MetricColumns
+from spectral_mlflow.monitoring.model_arrays import ModelArrays
+from spectral_mlflow.monitoring.visualizations import VisualizationManager
+
+_log = logging.getLogger(__name__)
+
+
+class Requests:
+    """The steps that wait to be drawn, as a thread reads them."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        """Begin to read.
+
+        Args:
+            lines: ``{"step": N}``, or ``{"finish": true}`` when no more of them will come.
+        """
+        self.abandoned = False
+        self._waiting: set[int] = set()
+        self._finishing = False
+        self._changed = threading.Condition()
+        threading.Thread(target=self._listen, args=(lines,), daemon=True).start()
+
+    def __iter__(self) -> Iterator[int]:
+        """The newest step that waits, again and again, until no more will come."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._finishing or self.abandoned)
+                if self.abandoned or not self._waiting:
+                    return
+                self._waiting.remove(step := max(self._waiting))
+            yield step
+
+    def _listen(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            request = json.loads(line)
+            with self._changed:
+                if "step" in request:
+                    self._waiting.add(request["step"])
+                if request.get("finish"):
+                    self._finishing = True
+                    priority.step_forward()
+                self._changed.notify()
+        with self._changed:
+            self.abandoned = not self._finishing
+            self._changed.notify()
+
+
+class PlotWorker:
+    """Draws the plots of steps, and tells of each."""
+
+    def __init__(self, run_dir: Path) -> None:
+        """Read nothing yet.
+
+        Args:
+            run_dir: the run.
+        """
+        self._run_dir = run_dir
+        self._folder = run_dir / "visualizations"
+        self._manager = VisualizationManager(str(self._folder))
+        self._metrics = MetricColumns(run_dir / "logs" / "metrics.jsonl")
+        self._known: set[int] = set()
+
+    def draw(self, requests: Requests) -> None:
+        """Draw what is asked for, until no more is."""
+        for step in requests:
+            for path in self._plots(step):
+                tell(plot=path, step=step, key=key_of(path))
+                if requests.abandoned:
+                    return
+            overview.write(self._run_dir)
+            tell(done=step)
+
+    def _plots(self, step: int) -> Iterator[str]:
+        if arrays := self._arrays(step):
+            yield from self._manager.draw_model(step, arrays)
+        if step:  # Before the first step there is a model, but no training.
+            self._metrics.read()
+            yield from self._manager.draw_training(step, self._metrics.until(step))
+
+    def _arrays(self, step: int) -> ModelArrays | None:
+        """Those of a step; the ones before it are remembered."""
+        for earlier in model_arrays.steps_in(self._folder):
+            if earlier < step and earlier not in self._known and (known := self._load(earlier)):
+                self._manager.remember(earlier, known)
+        return self._load(step)
+
+    def _load(self, step: int) -> ModelArrays | None:
+        path = model_arrays.path_of(self._folder, step)
+        self._known.add(step)
+        try:
+            return ModelArrays.load(path)
+        except (OSError, ValueError) as failure:
+            _log.warning("plots of the model at step %d left out: %s", step, failure)
+            return None
+
+
+def key_of(path: str) -> str:
+    """The name of a plot's image in the stores."""
+    from spectral_mlflow.monitoring import plot_sets
+
+    return plot_sets.key_of(Path(path).name.rpartition("_step_")[0])
+
+
+def tell(**message: Any) -> None:
+    """One line for whoever has started this process."""
+    print(json.dumps(message), flush=True)
+
+
+class Told(logging.Handler):
+    """Passes on what is logged."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Tell of one entry."""
+        tell(level=record.levelname, message=record.getMessage())
+
+
+def main(run_dir: str) -> int:
+    """Draw until the input says that it is enough, or ends."""
+    priority.step_back()
+    logging.basicConfig(handlers=[Told()], level=logging.WARNING)
+    logging.getLogger("spectral_mlflow").setLevel(logging.INFO)
+    PlotWorker(Path(run_dir)).draw(Requests(sys.stdin))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,190 @@
+"""What the heads of a model attend to, and how their phases agree: a map for each layer and head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+from numpy.typing import ArrayLike
+
+from spectral_mlflow.errors import UserError
+from spectral_mlflow.plots import ink, style
+from spectral_mlflow.plots.heat import color_scale, heat
+from spectral_mlflow.plots.series import Array, array, mean, names
+
+MOST_LAYERS = MOST_HEADS = 8
+GAP = 0.06  # Between two maps, as a share of one.
+LABEL = 8.0  # Size of a token's label in points,
+SMALLEST = 0.15  # and the inches that it needs.
+NARROWEST = 5.6  # Inches that the title needs from the first map on.
+SHARPEST = 32  # Pixels that a map has at least.
+
+
+class Look(NamedTuple):
+    """What tells one kind of map from another: title, what a value is, its curve to colours, and a head in a number."""
+
+    title: str
+    value: str
+    shown: Callable[[Array], Array]
+    summary: str
+    of_head: Callable[[Array], Array]
+
+
+@style.house_style
+def attention_maps(weights: ArrayLike, labels: Sequence[str]) -> Figure:
+    """How much each token attends to those before it, by layer and head, with the mean entropy of each head.
+
+    The colours follow the square root of a weight: a token that looks at fifty others evenly is still seen. The entropy
+    of a row is ``-sum_j a_ij ln a_ij``, 0 where a token attends to one other alone, ln(i + 1) where to all evenly.
+
+    Args:
+        weights: (L, H, T, T), of each layer and head the weights of query i (row) for key j <= i; what lies above the
+            diagonal is not looked at. Of more than eight layers or heads, eight evenly chosen ones are drawn.
+        labels: T texts, the tokens.
+
+    Raises:
+        UserError: shapes or labels that do not go together.
+    """
+    look = Look("Attention maps", "weight (square-root scale)", _root, "mean entropy in nats", entropy)
+    return _maps(array(weights, "LHTT"), labels, look)
+
+
+@style.house_style
+def phase_coherence(coherence: ArrayLike, labels: Sequence[str]) -> Figure:
+    """How far the phases of queries and keys agree, by layer and head, with the mean of each head.
+
+    The coherence of query i and key j is ``|mean_w exp(i (phi_q[i,w] - phi_k[j,w]))|``: 1 where all waves are the same
+    angle apart, near 0 where the angles have nothing to do with each other.
+
+    Args:
+        coherence: (L, H, T, T), for each layer and head, query (row) and key j <= i; what lies above the diagonal is
+            not looked at. Of more than eight layers or heads, eight evenly chosen ones are drawn.
+        labels: T texts, the tokens.
+
+    Raises:
+        UserError: shapes or labels that do not go together.
+    """
+    look = Look("Phase coherence", "coherence", np.asarray, "mean of a head", coherence_of_head)
+    return _maps(array(coherence, "LHTT"), labels, look)
+
+
+def _root(values: Array) -> Array:
+    return np.sqrt(np.clip(values, 0, None))  # Weights are not negative; what a caller gives may be.
+
+
+def entropy(maps: Array) -> Array:
+    """Mean entropy in nats of the rows of each map (..., T, T) that have finite values; NaN above the diagonal."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.where(maps > 0, -maps * np.log(maps), np.where(maps == 0, 0, np.nan))
+    known = np.isfinite(terms)
+    rows = np.where(known.any(-1), np.where(known, terms, 0).sum(-1), np.nan)
+    return mean(rows, -1)
+
+
+def coherence_of_head(maps: Array) -> Array:
+    """Mean of each map (..., T, T) over what each token sees; NaN above the diagonal."""
+    return mean(maps.reshape(*maps.shape[:-2], -1), -1)
+
+
+def _maps(values: Array, labels: Sequence[str], look: Look) -> Figure:
+    layers, heads, size, keys = values.shape
+    if size != keys:
+        raise UserError(f"plot: given maps of shape ({size}, {keys}); allowed: (T, T), a row and a column a token")
+    tokens = [ink.token(label) for label in names(labels, size)]
+    seen = np.tril(np.ones((size, size), dtype=bool))
+    if not np.isfinite(values[..., seen]).any():
+        return ink.empty(look.title, "no finite values" if values.size else "no data yet")
+    broken = int((~np.isfinite(values[..., seen])).sum())
+    maps = np.where(seen & np.isfinite(values), values, np.nan)
+    rows, columns = evenly(layers, MOST_LAYERS), evenly(heads, MOST_HEADS)
+    shown = maps[np.ix_(rows, columns)]
+    note = ink.counts(((layers, "layer"), (heads, "head"), (size, "token")))
+    note += f" · {len(rows)} \N{MULTIPLICATION SIGN} {len(columns)} shown" if shown.size < maps.size else ""
+    note += f" · {broken:,} not finite" if broken else ""
+    named = [f"layer {row + 1}" for row in rows], [f"head {column + 1}" for column in columns]
+    return _figure(shown, *named, tokens, look, note)
+
+
+def _figure(maps: Array, rows: list[str], columns: list[str], tokens: list[str], look: Look, note: str) -> Figure:
+    side = float(np.clip(6.4 / max(len(rows), len(columns)), 1.0, 3.8))
+    named = side * (1 - GAP) / len(tokens) >= SMALLEST
+    longest = max(ink.width(token, LABEL) for token in tokens) + 0.08 if named else 0.0
+    left, right, top, bottom = 0.75 + longest, 1.0, 1.05, 0.45 + longest
+    right = max(right, NARROWEST - len(columns) * side)
+    figure = ink.new(len(columns) * side + left + right, len(rows) * side + top + bottom)
+    ink.heading(figure, look.title, note)
+    axes = ink.plot(figure, ink.grid(figure, left=left, right=right, top=top, bottom=bottom)[0])
+    axes.set_title(f"Rows: queries, columns: keys; numbers: {look.summary}", pad=22)
+    colors = style.palette().sequential()
+    heat(axes, _mosaic(look.shown(maps)), colors, (0, 1), (0, len(columns) - GAP, len(rows) - GAP, 0))
+    axes.xaxis.set_major_locator(NullLocator())
+    axes.yaxis.set_major_locator(NullLocator())
+    _name_maps(axes, rows, columns, longest)
+    _number_maps(axes, look.of_head(maps), tokens)
+    if named:
+        _name_tokens(axes, tokens, len(rows), len(columns))
+    else:
+        _caption(axes, figure.get_figwidth() - left - 0.2, tokens)
+    color_scale(axes, colors, look.value, ("0", "1"))
+    return figure
+
+
+def evenly(count: int, most: int) -> list[int]:
+    """Places of at most so many of a number of things, evenly chosen, the first and the last among them."""
+    return [int(place) for place in np.linspace(0, count - 1, min(count, most)).round()]
+
+
+def _mosaic(maps: Array) -> Array:
+    """Maps (L, H, T, T) side by side in one image, with gaps of NaN between them: one artist instead of L times H."""
+    fine = -(-SHARPEST // maps.shape[-1])  # A gap is a share of a map: of a small one, less than a token.
+    maps = maps.repeat(fine, 2).repeat(fine, 3)
+    layers, heads, size, _ = maps.shape
+    gap = max(1, round(size * GAP / (1 - GAP)))
+    padded = np.pad(maps, ((0, 0), (0, 0), (0, gap), (0, gap)), constant_values=np.nan)
+    joined = padded.transpose(0, 2, 1, 3).reshape(layers * (size + gap), heads * (size + gap))
+    return joined[:-gap, :-gap]
+
+
+def _name_maps(axes: Axes, rows: list[str], columns: list[str], labels: float) -> None:
+    for place, text in enumerate(columns):
+        axes.annotate(text, (place + (1 - GAP) / 2, 0), (0, 5), textcoords="offset points", ha="center", va="bottom",
+                      color=style.palette().muted, fontsize=8.5)  # fmt: skip
+    for place, text in enumerate(rows):
+        axes.annotate(text, (0, place + (1 - GAP) / 2), (-6 - 72 * labels, 0), textcoords="offset points", ha="right",
+                      va="center", color=style.palette().muted, fontsize=8.5)  # fmt: skip
+
+
+def _number_maps(axes: Axes, numbers: Array, tokens: Sequence[str]) -> None:
+    """What sums up a head, where its map is empty: above the diagonal."""
+    if len(tokens) < 4:
+        return
+    for (row, column), value in np.ndenumerate(numbers):
+        if np.isfinite(value):
+            axes.text(column + 0.97 * (1 - GAP), row + 0.03, f"{value:.2f}", ha="right", va="top", fontsize=8.5)
+
+
+def _name_tokens(axes: Axes, tokens: list[str], rows: int, columns: int) -> None:
+    """Tokens left of the first maps and below the last ones."""
+    middle = (np.arange(len(tokens)) + 0.5) * (1 - GAP) / len(tokens)
+    color = style.palette().ink
+    for place, text in zip(middle, tokens, strict=True):
+        for row in range(rows):
+            axes.annotate(text, (0, row + place), (-3, 0), textcoords="offset points", ha="right", va="center",
+                          color=color, fontsize=LABEL)  # fmt: skip
+        for column in range(columns):
+            axes.annotate(text, (column + place, rows - GAP), (0, -4), textcoords="offset points", ha="center",
+                          va="top", color=color, fontsize=LABEL, rotation=90 if len(text) > 1 else 0)  # fmt: skip
+
+
+def _caption(axes: Axes, room: float, tokens: list[str]) -> None:
+    """The text that was read, as far as it fits on a line."""
+    between = "" if max(map(len, tokens)) == 1 else " "
+    text = "tokens: " + between.join(tokens)
+    while ink.width(text, 8.5) > room:
+        text = text[: int(len(text) * min(0.98, room / ink.width(text, 8.5))) - 1] + "…"
+    axes.annotate(text, (0, 0), (0, -8), xycoords="axes fraction", textcoords="offset points", va="top",
+                  color=style.palette().muted, fontsize=8.5)  # fmt: skip
