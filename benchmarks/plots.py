@@ -28,7 +28,7 @@ MODEL_PLOTS = 5.0  # Limit in seconds.
 INTERVAL, STEPS = 250, 1000
 TOY_INTERVAL, TOY_STEPS = 4, 8
 TOY_MODEL = ("--model.d_model", "16", "--model.num_layers", "1", "--model.num_heads", "2", "--model.block_size", "16")
-VOCABULARY = 4096  # With the width below: ten million parameters.
+VOCABULARY = 4352  # With the width below: ten million parameters.
 LARGE = ModelConfig(type="wave", d_model=320, num_layers=6, num_heads=8, block_size=256)
 
 # What a run differs in: nothing is shown of it, plots are drawn, texts are sampled too.

@@ -30,7 +30,7 @@ class WaveArrays:
         phases: (N, W), in radians.
         amplitudes: (N, W, H).
         phase_speeds: (W,), in radians a position.
-        shown: rows of the tokens whose packets are drawn.
+        shown: rows of the tokens whose packets are shown.
         labels: their texts.
     """
 

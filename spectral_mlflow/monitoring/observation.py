@@ -17,7 +17,7 @@ WAVE_ATTRIBUTES = ("frequencies", "phases", "amplitudes")
 MOST_TOKENS = 1024  # Whose waves are kept: evenly chosen ones of a larger vocabulary tell the same.
 MOST_MAPS = 8  # Layers, and heads of each: more cannot be told apart in one picture.
 PASSAGE = 48  # Tokens whose attention is shown.
-PACKETS = 5  # Tokens whose wave packets are drawn.
+PACKETS = 16  # Tokens whose wave packets are shown.
 
 
 @torch.no_grad()
@@ -35,7 +35,7 @@ def observe(
 
     Args:
         model: any.
-        tokens: whose packets to draw; default: a few, evenly over the vocabulary.
+        tokens: whose packets to show, the most interesting first; default: a few, evenly over the vocabulary.
         token_text: what to call a token; default: its number.
         passage: ids (T,) of a text to attend in; of a longer one the beginning; default: attention is not shown.
     """

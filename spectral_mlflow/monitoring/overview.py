@@ -21,6 +21,7 @@ from markupsafe import Markup
 
 from spectral_mlflow import journal
 from spectral_mlflow.files import replace_file
+from spectral_mlflow.monitoring.plot_keys import KEYS, key_of
 from spectral_mlflow.monitoring.run_facts import RunFacts, section, text
 from spectral_mlflow.monitoring.structured_log import duration
 
@@ -76,7 +77,7 @@ def write(run_dir: Path) -> Path:
 
 def render(run_dir: Path) -> str:
     """The page as a text (see `write`)."""
-    from spectral_mlflow.monitoring.page_pictures import plots  # Takes Pillow, which only a page needs.
+    from spectral_mlflow.monitoring.page_pictures import MOST_PICTURES, plots  # Takes Pillow, which only a page needs.
     from spectral_mlflow.plots.style import DARK, LIGHT
 
     facts = RunFacts(run_dir)
@@ -90,7 +91,7 @@ def render(run_dir: Path) -> str:
         highlights=list(_highlights(facts)),
         what=list(_what(facts)),
         groups=_groups(shown),
-        thinned=any(plot.total > len(plot.pictures) for plot in shown),
+        thinned=len(shown) >= MOST_PICTURES or any(plot.total > len(plot.pictures) for plot in shown),
         samples=samples,
         samples_total=samples_total,
         alerts=facts.told("alert")[: -MOST_ALERTS - 1 : -1],
@@ -237,8 +238,6 @@ def _mixture(model: Mapping[str, Any]) -> str:
 
 def _groups(shown: list[Any]) -> dict[str, list[Any]]:
     """The plots by the first part of their names in the stores, in the order of those."""
-    from spectral_mlflow.monitoring.plot_sets import KEYS, key_of
-
     order = {key: place for place, key in enumerate(KEYS.values())}
     ranked = sorted(shown, key=lambda plot: (order.get(key_of(plot.name), len(order)), plot.name))
     groups: dict[str, list[Any]] = {}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 LOOK_SECONDS = 0.1
+LAST_SECONDS = 3.0  # That a plot in hand may still take.
 LOG = "plots.log"
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # The processors belong to the training.
 
@@ -65,17 +66,18 @@ class PlotProcess:
         self.close()
 
     def close(self) -> None:
-        """End the process, at once."""
+        """End the process, after the plot in hand if that is soon ready."""
         self._closing = True
         if self._process is None or self._listener is None:
             return
+        if self._process.stdin:
+            with suppress(OSError):
+                self._process.stdin.close()  # It ends with its input.
+        self._listener.join(LAST_SECONDS)
         self._process.kill()
         self._listener.join()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            with suppress(OSError):
-                if pipe:
-                    pipe.close()
+        if self._process.stdout:
+            self._process.stdout.close()
         self._process = self._listener = None
 
     def _is_alive(self) -> bool:

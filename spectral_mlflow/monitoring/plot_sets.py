@@ -13,30 +13,10 @@ from spectral_mlflow.plots import attention, comparison, training, waves
 Points = tuple[Array, Array]
 Plots = dict[str, Callable[[], Figure]]
 
-# The image of a plot in the stores: there it stands beside the charts of the same prefix.
-KEYS = {
-    "loss_curve": "training/loss_curve",
-    "training_dynamics": "training/dynamics",
-    "parameters": "training/parameters",
-    "frequencies": "wave/frequencies",
-    "frequency_evolution": "wave/frequency_evolution",
-    "phases": "wave/phases",
-    "harmonics": "wave/harmonics",
-    "wave_packets": "wave/packets",
-    "interference": "wave/interference",
-    "wave_course": "wave/course",
-    "attention_maps": "attention/maps",
-    "phase_coherence": "attention/coherence",
-}
+PACKETS = 6  # That are drawn one below the other.
 COURSE = ("wave_ratio", "wave/temperature")
 COMPARED = {"val_loss": "validation loss (nats per token)", "loss": "training loss (nats per token)"}
 SMOOTHED = {"val_loss": 0.0, "loss": 0.02}  # Share of a curve to average over: a validation loss is an average already.
-
-
-def key_of(name: str) -> str:
-    """The name of a plot's image in the stores; that of a further part of the model is named after it."""
-    plot = max((plot for plot in KEYS if name == plot or name.startswith(f"{plot}_")), key=len, default=None)
-    return f"plots/{name}" if plot is None else KEYS[plot] + name.removeprefix(plot)
 
 
 def of_training(metrics: Mapping[str, Points]) -> Plots:
@@ -54,16 +34,16 @@ def of_waves(arrays: WaveArrays, steps: Sequence[int], frequencies: Array, part:
         "frequency_evolution": partial(waves.frequency_evolution, steps, frequencies),
         "phases": partial(waves.phases, arrays.phases),
         "harmonics": partial(waves.harmonics, arrays.amplitudes),
-        "wave_packets": partial(_of_packets, waves.wave_packets, arrays),
-        "interference": partial(_of_packets, waves.interference, arrays),
+        "wave_packets": partial(_of_packets, waves.wave_packets, arrays, PACKETS),
+        "interference": partial(_of_packets, waves.interference, arrays, len(arrays.shown)),
     }
     return {f"{name}_{part.replace('.', '_')}" if part else name: draw for name, draw in plots.items()}
 
 
-def _of_packets(draw: Callable[..., Figure], arrays: WaveArrays) -> Figure:
-    rows = list(arrays.shown)
+def _of_packets(draw: Callable[..., Figure], arrays: WaveArrays, most: int) -> Figure:
+    rows = list(arrays.shown)[:most]
     known = arrays.frequencies[rows], arrays.phases[rows], arrays.amplitudes[rows]
-    return draw(*known, arrays.phase_speeds, arrays.labels)
+    return draw(*known, arrays.phase_speeds, arrays.labels[:most])
 
 
 def of_attention(arrays: AttentionArrays) -> Plots:

@@ -19,13 +19,19 @@ from typing import Any
 from spectral_mlflow.monitoring import model_arrays, overview, priority
 from spectral_mlflow.monitoring.metric_columns import MetricColumns
 from spectral_mlflow.monitoring.model_arrays import ModelArrays
+from spectral_mlflow.monitoring.plot_keys import key_of
 from spectral_mlflow.monitoring.visualizations import VisualizationManager
 
 _log = logging.getLogger(__name__)
 
 
 class Requests:
-    """The steps that wait to be drawn, as a thread reads them."""
+    """The steps that wait to be drawn, as a thread reads them.
+
+    Attributes:
+        waiting: those steps.
+        abandoned: whether the input has ended without saying that no more will come.
+    """
 
     def __init__(self, lines: Iterable[str]) -> None:
         """Begin to read.
@@ -34,7 +40,7 @@ class Requests:
             lines: ``{"step": N}``, or ``{"finish": true}`` when no more of them will come.
         """
         self.abandoned = False
-        self._waiting: set[int] = set()
+        self.waiting: set[int] = set()
         self._finishing = False
         self._changed = threading.Condition()
         threading.Thread(target=self._listen, args=(lines,), daemon=True).start()
@@ -43,10 +49,10 @@ class Requests:
         """The newest step that waits, again and again, until no more will come."""
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._finishing or self.abandoned)
-                if self.abandoned or not self._waiting:
+                self._changed.wait_for(lambda: self.waiting or self._finishing or self.abandoned)
+                if self.abandoned or not self.waiting:
                     return
-                self._waiting.remove(step := max(self._waiting))
+                self.waiting.remove(step := max(self.waiting))
             yield step
 
     def _listen(self, lines: Iterable[str]) -> None:
@@ -54,7 +60,7 @@ class Requests:
             request = json.loads(line)
             with self._changed:
                 if "step" in request:
-                    self._waiting.add(request["step"])
+                    self.waiting.add(request["step"])
                 if request.get("finish"):
                     self._finishing = True
                     priority.step_forward()
@@ -83,10 +89,11 @@ class PlotWorker:
         """Draw what is asked for, until no more is."""
         for step in requests:
             for path in self._plots(step):
-                tell(plot=path, step=step, key=key_of(path))
+                tell(plot=path, step=step, key=key_of(Path(path).name.rpartition("_step_")[0]))
                 if requests.abandoned:
                     return
-            overview.write(self._run_dir)
+            if not requests.waiting:  # Else the next set will be on it too.
+                self._write_overview()
             tell(done=step)
 
     def _plots(self, step: int) -> Iterator[str]:
@@ -95,6 +102,12 @@ class PlotWorker:
         if step:  # Before the first step there is a model, but no training.
             self._metrics.read()
             yield from self._manager.draw_training(step, self._metrics.until(step))
+
+    def _write_overview(self) -> None:
+        try:
+            overview.write(self._run_dir)
+        except Exception as failure:  # It shows files that anybody may have written.
+            _log.warning("overview.html is left as it was: %r", failure)
 
     def _arrays(self, step: int) -> ModelArrays | None:
         """Those of a step; the ones before it are remembered."""
@@ -111,13 +124,6 @@ class PlotWorker:
         except (OSError, ValueError) as failure:
             _log.warning("plots of the model at step %d left out: %s", step, failure)
             return None
-
-
-def key_of(path: str) -> str:
-    """The name of a plot's image in the stores."""
-    from spectral_mlflow.monitoring import plot_sets
-
-    return plot_sets.key_of(Path(path).name.rpartition("_step_")[0])
 
 
 def tell(**message: Any) -> None:

@@ -300,14 +300,19 @@ class ExperimentTracker:
             self.results.keep_profile(step, self.profiler)
         fields = {"Step": str(step), **({"Reason": error} if error else {})}
         self.log.entry("INFO" if status == "completed" else "ERROR", "tracker", f"Training {status}", fields)
-        self.metrics.close()  # Before the end is told: whoever reads it finds every line.
+        self.metrics.close()  # Before the end is told: whoever reads it finds every line, and the last page.
+        self._write_overview()
         self.event("end", status=STATUSES[status], step=step, reason=error)
         with suppress(OSError):  # Written it is; a disk that refuses to say so is none that one could wait for.
             self._events.sync()
         self._events.close()
-        with suppress(OSError):
-            overview.write(self.run_dir)
         self.log.close()
+
+    def _write_overview(self) -> None:
+        try:
+            overview.write(self.run_dir)
+        except Exception as failure:  # It shows files that anybody may have written.
+            self.log.entry("WARNING", "tracker", f"overview.html is left as it was: {failure!r}")
 
     def newest_metrics(self) -> dict[str, float]:
         """The newest value of each metric in the journal."""

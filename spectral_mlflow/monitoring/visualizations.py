@@ -87,7 +87,7 @@ class VisualizationManager:
         Args:
             step: names the files.
             model: is only read; `spectral_mlflow.monitoring.observation.observe` says what of it is drawn.
-            tokens: whose packets to draw; default: a few, evenly over the vocabulary.
+            tokens: whose packets to show, the most interesting first; default: a few, evenly over the vocabulary.
             token_text: what to call a token; default: its number.
             passage: ids (T,) of a text to attend in; default: attention is not drawn.
 

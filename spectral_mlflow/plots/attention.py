@@ -150,12 +150,12 @@ def _mosaic(maps: Array) -> Array:
 
 
 def _name_maps(axes: Axes, rows: list[str], columns: list[str], labels: float) -> None:
+    look = {"color": style.palette().muted, "fontsize": ink.LABEL}
+    above, beside = ink.shifted(axes, 0, 5), ink.shifted(axes, -6 - 72 * labels, 0)
     for place, text in enumerate(columns):
-        axes.annotate(text, (place + (1 - GAP) / 2, 0), (0, 5), textcoords="offset points", ha="center", va="bottom",
-                      color=style.palette().muted, fontsize=8.5)  # fmt: skip
+        axes.text(place + (1 - GAP) / 2, 0, text, look, transform=above, ha="center", va="bottom")
     for place, text in enumerate(rows):
-        axes.annotate(text, (0, place + (1 - GAP) / 2), (-6 - 72 * labels, 0), textcoords="offset points", ha="right",
-                      va="center", color=style.palette().muted, fontsize=8.5)  # fmt: skip
+        axes.text(0, place + (1 - GAP) / 2, text, look, transform=beside, ha="right", va="center")
 
 
 def _number_maps(axes: Axes, numbers: Array, tokens: Sequence[str]) -> None:
@@ -170,14 +170,14 @@ def _number_maps(axes: Axes, numbers: Array, tokens: Sequence[str]) -> None:
 def _name_tokens(axes: Axes, tokens: list[str], rows: int, columns: int) -> None:
     """Tokens left of the first maps and below the last ones."""
     middle = (np.arange(len(tokens)) + 0.5) * (1 - GAP) / len(tokens)
-    color = style.palette().ink
+    look = {"color": style.palette().ink, "fontsize": LABEL}
+    beside, below = ink.shifted(axes, -3, 0), ink.shifted(axes, 0, -4)
     for place, text in zip(middle, tokens, strict=True):
         for row in range(rows):
-            axes.annotate(text, (0, row + place), (-3, 0), textcoords="offset points", ha="right", va="center",
-                          color=color, fontsize=LABEL)  # fmt: skip
+            axes.text(0, row + place, text, look, transform=beside, ha="right", va="center")
         for column in range(columns):
-            axes.annotate(text, (column + place, rows - GAP), (0, -4), textcoords="offset points", ha="center",
-                          va="top", color=color, fontsize=LABEL, rotation=90 if len(text) > 1 else 0)  # fmt: skip
+            turn = 90 if len(text) > 1 else 0
+            axes.text(column + place, rows - GAP, text, look, transform=below, ha="center", va="top", rotation=turn)
 
 
 def _caption(axes: Axes, room: float, tokens: list[str]) -> None:

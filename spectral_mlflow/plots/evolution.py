@@ -12,6 +12,9 @@ from spectral_mlflow.plots.series import Array, quantiles
 BINS = 40
 COLUMNS = 400  # Of the heat map: about one for two pixels.
 SHARES = np.array([0.1, 0.5, 0.9])
+MOST_ARC = 0.6  # Of a turn: frequencies on more of it are shown on all of it.
+
+Arc = tuple[float, float]
 
 
 def distances(f: Array, first: Array) -> Array:
@@ -19,22 +22,40 @@ def distances(f: Array, first: Array) -> Array:
     return np.asarray(np.abs(np.mod(f - first + 0.5, 1) - 0.5))
 
 
-def density(f: Array, bins: int) -> Array:
-    """Of each step's frequencies (S, N, W), the density modulo 1 in so many bins: (S, bins), 1 where evenly spread."""
-    rows = [np.histogram(np.mod(row[np.isfinite(row)], 1.0), bins, (0, 1))[0] for row in f]
-    counts = np.array(rows, dtype=float)
-    total = counts.sum(1, keepdims=True)
-    return np.asarray(np.where(total > 0, counts * bins, np.nan) / np.maximum(total, 1))
+def window(f: Array) -> Arc:
+    """The arc of the circle of one turn that holds all finite frequencies, with a margin; all of it if that is most."""
+    places = np.unique(np.mod(f[np.isfinite(f)], 1.0))
+    gaps = np.diff(places, append=places[0] + 1)
+    span, start = 1 - gaps.max(), places[(gaps.argmax() + 1) % places.size]
+    if span > MOST_ARC:
+        return 0.0, 1.0
+    margin = max(0.05 * span, 0.01)
+    start -= start + span > 1  # An arc over the end of the turn begins below 0.
+    return float(start - margin), float(start + span + margin)
+
+
+def density(f: Array, bins: int, arc: Arc = (0.0, 1.0)) -> Array:
+    """Of each step's frequencies (S, N, W), the density modulo 1 in so many bins of an arc: (S, bins), evenly spread 1.
+
+    NaN for a step without finite ones.
+    """
+    low, high = arc
+    known = [np.mod(row[np.isfinite(row)], 1.0) for row in f]  # Whole turns away first: they cost the last digits.
+    rows = [np.histogram(low + np.mod(row - low, 1.0), bins, arc)[0] for row in known]
+    counts = np.array(rows, dtype=float) * bins / (high - low)
+    total = np.isfinite(f).sum((1, 2))[:, None]
+    return np.asarray(np.where(total > 0, counts, np.nan) / np.maximum(total, 1))
 
 
 def draw_density(axes: Axes, steps: Array, f: Array) -> None:
-    """Heat map of the density over the steps (S,), every step as far as it is the nearest."""
-    shares = density(f, BINS)
+    """Heat map of the density over the steps (S,), every step as far as it is the nearest, where frequencies are."""
+    arc = window(f)
+    shares = density(f, BINS, arc)
     first, last = _span(steps)
     grid = np.linspace(first, last, COLUMNS)
     columns = np.searchsorted((steps[1:] + steps[:-1]) / 2, grid)
     colors, most = style.palette().sequential(), max(2.0, float(np.nanmax(shares)))
-    heat(axes, shares[columns].T[::-1], colors, (0, most), (first, last, 0, 1))
+    heat(axes, shares[columns].T[::-1], colors, (0, most), (first, last, *arc))
     axes.set_ylabel("f mod 1 (turns)")
     ink.plain_numbers(axes)
     ink.step_axis(axes)

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.gridspec import SubplotSpec
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
-from matplotlib.transforms import ScaledTranslation
+from matplotlib.transforms import ScaledTranslation, Transform
 
 from spectral_mlflow.plots import style
 from spectral_mlflow.plots.series import Array, Series
@@ -22,6 +22,7 @@ from spectral_mlflow.plots.series import Array, Series
 LABEL = 8.5  # Size in points of what labels a line, a bar or a tick.
 
 MOST_LETTERS = 14  # Of a token.
+TICKS = 5  # Intervals of an axis at most: ticks take half of the time of a plot.
 
 _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _VISIBLE = str.maketrans({" ": "␣", "\n": "↵", "\t": "⇥", "\r": "\\r"})
@@ -78,6 +79,11 @@ def plot(figure: Figure, place: SubplotSpec, title: str = "") -> Axes:
     return axes
 
 
+def shifted(axes: Axes, right: float, up: float) -> Transform:
+    """From the units of the axes' data to so many points beside it."""
+    return axes.transData + ScaledTranslation(right / 72, up / 72, axes.figure.dpi_scale_trans)
+
+
 def size(axes: Axes) -> tuple[float, float]:
     """Width and height of axes in inches."""
     (width, height), dpi = axes.bbox.size, axes.figure.dpi
@@ -125,7 +131,7 @@ def number(value: float, *_: object) -> str:
 
 def plain_numbers(axes: Axes) -> None:
     """Let the y axis carry numbers as people write them, without an offset at its end."""
-    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+    axes.yaxis.set_major_locator(MaxNLocator(TICKS, steps=[1, 2, 2.5, 5, 10]))
     axes.yaxis.set_major_formatter(FuncFormatter(number))
 
 
@@ -145,14 +151,14 @@ def step_axis(axes: Axes) -> None:
     low, high = axes.get_xlim()
     if high - low < 1:
         axes.set_xlim(low - 1, high + 1)
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(TICKS, integer=True))
     small = max(abs(low), abs(high)) < 1e5
     axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}" if small else number(step)))
 
 
 def whole_numbers(axis: Axis, amount: int) -> None:
     """An axis that counts things from 1 on."""
-    axis.set_major_locator(FixedLocator(range(1, amount + 1, -(-amount // 10))))
+    axis.set_major_locator(FixedLocator(range(1, amount + 1, -(-amount // 8))))
     axis.set_major_formatter(FuncFormatter(number))
 
 

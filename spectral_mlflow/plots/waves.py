@@ -80,6 +80,8 @@ def frequency_evolution(steps: ArrayLike, f: ArrayLike) -> Figure:
         return ink.empty("Evolution of the frequencies", tables.why_empty(values))
     figure = ink.new(8, 5.6)
     broken = int(np.isnan(values).sum())
+    known = np.isfinite(values).any((1, 2))  # A step without any has no place, least of all as the first one.
+    x, values = x[known], values[known]
     note = ink.counts(zip(values.shape, ("step", "token", "wave"), strict=True))
     ink.heading(figure, "Evolution of the frequencies", note + (f" · {broken:,} not finite" if broken else ""))
     above, below = ink.grid(figure, [1.35, 1])

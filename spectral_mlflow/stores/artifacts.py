@@ -21,7 +21,7 @@ from spectral_mlflow.stores.client import allowing, store_errors, upload_seconds
 # Sent when the run ends, whether or not an event named them.
 FINAL = (
     "config.json", "results.json", "tokenizer.json", "overview.html", "logs/*.jsonl", "logs/training.log*",
-    "code_snapshot/*",
+    "code_snapshot/*", "visualizations/*.png", "visualizations/data/*.npz",
 )  # fmt: skip
 
 # (run, file) to its size and time of change. An image is known by its artifact, and changes with its plot.
@@ -65,8 +65,8 @@ class Artifacts:
             StoreError: the store does not answer.
         """
         file = self._run.inside(path)
-        if file is not None and (failure := self._try(file)):
-            _log.warning("artifact %s is sent at the end of the run: %s", path, failure)
+        if file is not None:
+            self._offer(file)
 
     def offer_plot(self, event: Record) -> None:
         """Upload a plot now if possible: the file, and the image with its step.
@@ -77,10 +77,18 @@ class Artifacts:
         Raises:
             StoreError: the store does not answer.
         """
-        self.offer(event["path"])
-        for name, file in self._images([event]).items():
-            if failure := self._try(file, image=name):
-                _log.warning("image %s is sent at the end of the run: %s", name, failure)
+        file = self._run.inside(event["path"])
+        if file is None:
+            return
+        self._offer(file)
+        name = images.name_of(event, self._run_id, self._began)
+        if not images.grows(name) or event in images.wanted(self._run.events("artifact")):
+            self._offer(file, name)
+
+    def _offer(self, file: Path, image: str | None = None) -> None:
+        if failure := self._try(file, image):
+            what = f"image {image}" if image else f"artifact {file.relative_to(self._run.directory)}"
+            _log.warning("%s is sent at the end of the run: %s", what, failure)
 
     def finish(self) -> None:
         """Upload everything that this object has not sent yet, or that has changed since.
@@ -89,8 +97,9 @@ class Artifacts:
             StoreError: a file could not be sent. The others were tried all the same, if the store answers.
         """
         failures = [f"artifact {file.name}: {failure}" for file in self._all() if (failure := self._try(file))]
-        plots = self._images(self._run.events("artifact"))
-        failures += [f"image {name}: {failure}" for name, file in plots.items() if (failure := self._try(file, name))]
+        failures += [
+            f"image {name}: {failure}" for name, file in self._images().items() if (failure := self._try(file, name))
+        ]
         failures += self.keep_checkpoints()
         if failures:
             raise StoreError(f"{failures[0]} ({len(failures)} files not sent)")
@@ -136,31 +145,29 @@ class Artifacts:
 
     # Images
 
-    def _images(self, events: Iterable[Record]) -> dict[str, Path]:
-        """Name and plot of each image; of a step that was drawn again, the newer plot."""
+    def _images(self) -> dict[str, Path]:
+        """Name and plot of each image that should be there; of a step that was drawn again, the newer plot."""
         found = {
             images.name_of(event, self._run_id, self._began): self._run.inside(event["path"])
-            for event in events
-            if images.is_plot(event)
+            for event in images.wanted(self._run.events("artifact"))
+            if (self._run.directory / event["path"]).is_file()
         }
         return {name: file for name, file in found.items() if file is not None}
 
     def _send_image(self, file: Path, name: str) -> None:
         artifact = (self._run_id, Path(images.FOLDER, name))
-        with tempfile.TemporaryDirectory() as temporary:
-            try:
-                version = _version(file)
-                if self._sent.get(artifact) == version:
-                    return
-                images.write(file, Path(temporary), name)
-            except FileNotFoundError:  # Retention was faster.
+        try:
+            version = _version(file)
+            if self._sent.get(artifact) == version:
                 return
-            except images.NO_IMAGE as damage:
-                if getattr(damage, "errno", None) is not None:  # The disk, rather than what is in the file.
-                    raise StoreError(f"{file.name}: {damage}") from damage
-                _log.warning("%s is no image: %s", file, damage)
-            else:
-                self._put_image(Path(temporary))
+            with tempfile.TemporaryDirectory() as temporary:
+                if _drawn(file, Path(temporary), name):
+                    self._put_image(Path(temporary))
+                    self._delete_superseded(name)
+        except OSError as failure:
+            if not file.exists():  # Retention was faster.
+                return
+            raise StoreError(f"{file.name}: {failure}") from failure
         self._sent[artifact] = version
 
     def _put_image(self, folder: Path) -> None:
@@ -169,6 +176,11 @@ class Artifacts:
             if not self._shows_images:
                 self._client.set_tag(self._run_id, images.TAG, "True")
                 self._shows_images = True
+
+    def _delete_superseded(self, name: str) -> None:
+        if images.grows(name):
+            stored = [Path(path).name for path in self._stored(images.FOLDER)]
+            self._delete(f"{images.FOLDER}/{file}" for file in images.superseded(name, stored))
 
     # Checkpoints
 
@@ -198,7 +210,7 @@ class Artifacts:
             return [f"artifacts of {checkpoints.FOLDER}: {failure}"]
 
     def _keep(self, records: list[CheckpointRecord]) -> list[str]:
-        stored = self._stored_checkpoints()
+        stored = self._stored(checkpoints.FOLDER)
         listed = checkpoints.read(checkpoints.list_path(self._run))
         before = {record.path: record.digest for record in listed if record.state == checkpoints.UPLOADED}
         there = [r for r in checkpoints.with_artifacts(records, stored) if r.state != checkpoints.REMOVED]
@@ -215,9 +227,10 @@ class Artifacts:
         self._delete(unwanted)
         return [*failures.values(), *self._send_list(records, wanted, failures)]
 
-    def _stored_checkpoints(self) -> dict[str, int | None]:
+    def _stored(self, folder: str) -> dict[str, int | None]:
+        """Path and size of each artifact in a folder."""
         with store_errors():
-            found = self._folder().list_artifacts(checkpoints.FOLDER)
+            found = self._folder().list_artifacts(folder)
         return {entry.path: entry.file_size for entry in found if not entry.is_dir}
 
     def _folder(self) -> Any:
@@ -236,7 +249,7 @@ class Artifacts:
                 self._sent.pop((self._run_id, self._run.directory / path), None)
 
     def _send_list(self, records: list[CheckpointRecord], wanted: set[str], failed: Collection[str]) -> list[str]:
-        stored = {path: size for path, size in self._stored_checkpoints().items() if path not in failed}
+        stored = {path: size for path, size in self._stored(checkpoints.FOLDER).items() if path not in failed}
         listed = [
             replace(record, state=checkpoints.UNWANTED)
             if record.path in stored and record.path not in wanted
@@ -259,3 +272,15 @@ class Artifacts:
 def _version(file: Path) -> tuple[int, int]:
     stat = file.stat()
     return stat.st_size, stat.st_mtime_ns
+
+
+def _drawn(file: Path, folder: Path, name: str) -> bool:
+    """Write the image of a plot; whether it is one."""
+    try:
+        images.write(file, folder, name)
+    except images.NO_IMAGE as damage:
+        if getattr(damage, "errno", None) is not None:  # The disk, rather than what is in the file.
+            raise
+        _log.warning("%s is no image: %s", file, damage)
+        return False
+    return True

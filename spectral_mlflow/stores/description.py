@@ -18,11 +18,11 @@ LONGEST_SAMPLE = 600
 PICTURES = ("training/dynamics", "wave/frequencies")
 LONGEST_REASON = 300
 RESULTS = {
-    "val_loss": "validation loss",
-    "perplexity": "perplexity",
-    "best_val_loss": "best validation loss",
-    "best_step": "at step",
-    "total_time_seconds": "seconds",
+    "val_loss": "validation loss {}",
+    "perplexity": "perplexity {}",
+    "best_val_loss": "best validation loss {}",
+    "best_step": "at step {}",
+    "total_time_seconds": "{} seconds",
 }
 ARCHIVE = "code_snapshot/code.tar.gz"
 
@@ -62,7 +62,7 @@ def _result(results: Record, outcome: Outcome | None) -> Iterator[str]:
     if outcome is not None and outcome.status != "FINISHED":
         yield f"- ended: {outcome.status}" + (f", {literal(outcome.reason[:LONGEST_REASON])}" if outcome.reason else "")
     final = results.get("final_metrics") or {}
-    if told := [f"{name} {_number(final[key])}" for key, name in RESULTS.items() if key in final]:
+    if told := [text.format(_number(final[key])) for key, text in RESULTS.items() if key in final]:
         yield f"- result: {', '.join(told)}"
 
 
@@ -85,7 +85,8 @@ def _again(run: RunView, start: Record, config: Record, run_id: str) -> Iterator
         return
     path = run.directory.absolute() / "config.json"
     yield f"\nRepeat it{at}:\n"
-    yield from code(f"python -m spectral_mlflow train --config {shlex.quote(str(path))}")
+    # In two lines: MLflow breaks none in a block, and a long one pushes the page aside.
+    yield from code(f"python -m spectral_mlflow train \\\n  --config {shlex.quote(str(path))}")
     yield ""
     yield f"The same file is the artifact `config.json`: `mlflow artifacts download -r {run_id} -a config.json`"
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import shutil
 import uuid
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from PIL import Image
@@ -25,6 +26,10 @@ TAG = "mlflow.loggedImages"
 WIDEST, HIGHEST = 720, 2160
 SMALLER = "+compressed.webp"
 LONGEST_KEY = 120
+
+# Each plot of such a key shows all that an earlier one does, so that one image is enough: MLflow's slider begins at
+# step 0, where these have none, unless there is one alone.
+GROWING = ("training/", "wave/course")
 
 _SPACE = uuid.UUID("3f1d2f5e-0f52-5c53-9b0e-6a3f9f2d7f11")
 
@@ -54,6 +59,34 @@ def name_of(event: Record, run: str, milliseconds: int) -> str:
     key, step = key_of(event), event.get("step") or 0
     allowed = re.sub(r"[^A-Za-z0-9_./ -]", "_", key)[:LONGEST_KEY].replace("/", "~")
     return f"{allowed}+step+{step}+timestamp+{milliseconds}+{uuid.uuid5(_SPACE, f'{run} {step} {key}')}"
+
+
+def wanted(events: Iterable[Record]) -> list[Record]:
+    """The plots that should be images: every one, but of a key that grows only that of the highest step."""
+    plots = [event for event in events if is_plot(event)]
+    last: dict[str, int] = {}
+    for event in plots:
+        last[key_of(event)] = max(event.get("step") or 0, last.get(key_of(event), 0))
+    return [
+        event
+        for event in plots
+        if not key_of(event).startswith(GROWING) or (event.get("step") or 0) == last[key_of(event)]
+    ]
+
+
+def grows(name: str) -> bool:
+    """Whether an image of this name shows all that earlier ones of its key do."""
+    return name.replace("~", "/").startswith(GROWING)
+
+
+def superseded(name: str, stored: Iterable[str]) -> list[str]:
+    """The files of a folder that belong to other images of the same key.
+
+    Args:
+        name: of the newest image.
+        stored: names of files.
+    """
+    return [file for file in stored if file.partition("+")[0] == name.partition("+")[0] and not file.startswith(name)]
 
 
 def write(picture: Path, folder: Path, name: str) -> None:

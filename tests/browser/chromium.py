@@ -19,12 +19,11 @@ from selenium.webdriver.common.proxy import Proxy
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-PATIENCE = 60  # Seconds that a loaded machine may take for anything.
+PATIENCE = 120  # Seconds that a loaded machine may take for anything.
 SIZE = {"width": 1600, "height": 1000}
-QUIET = (
-    "--disable-background-networking", "--disable-component-update", "--disable-extensions", "--disable-sync",
-    "--no-first-run", "--disable-features=AutofillServerCommunication,MediaRouter,OptimizationHints,Translate",
-)  # fmt: skip
+QUIET = ("background-networking", "component-update", "extensions", "sync")
+# Of these the first asks a server for itself; the second would keep each page's process.
+FEATURES = ("AutofillServerCommunication", "BackForwardCache", "MediaRouter", "OptimizationHints", "Translate")
 
 
 class Chromium:
@@ -48,6 +47,7 @@ class Chromium:
         """
         self._screenshots = screenshots
         self._closing = ExitStack()
+        self._opened = 0
 
     def __enter__(self) -> Self:
         with ExitStack() as opening:
@@ -78,8 +78,8 @@ class Chromium:
 
     def open(self, address: str) -> None:
         """Load a page anew, also when only what is behind the ``#`` differs."""
-        self.driver.get("about:blank")
-        self.driver.get(address)
+        self._opened += 1
+        self.driver.get(address.replace("#", f"?{self._opened}#"))
 
     def until(self, condition: Callable[[], Any], what: str) -> Any:
         """Wait for something, and return it."""
@@ -113,7 +113,8 @@ def _options(own: RefusingProxy) -> Options:
     options = Options()
     options.binary_location = shutil.which("chromium") or ""
     options.enable_bidi = True
-    arguments = ["--headless=new", "--disable-gpu", "--disable-dev-shm-usage", *QUIET]
+    arguments = ["--headless=new", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
+    arguments += [*(f"--disable-{what}" for what in QUIET), f"--disable-features={','.join(FEATURES)}"]
     arguments += [f"--proxy-server={own.address}", "--proxy-bypass-list=127.0.0.1"]
     arguments += ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
     if os.geteuid() == 0:  # Chromium refuses its sandbox to root.

@@ -10,13 +10,14 @@ import http.client
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -34,7 +35,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
 MARKUP = "<b>bold</b><img src=x onerror='window.ran=1'>![x](http://elsewhere.invalid/x.png)[x](javascript:window.ran=1)"
-STARTING = 180  # Seconds for three small runs, or for a server, on a machine that does much else.
+STARTING = 600  # Seconds for three small runs, or for a server, on a machine that does much else.
 STEPS = 30
 COMMIT = provenance.git_state()["commit"]
 
@@ -49,17 +50,18 @@ def until(condition: Callable[[], bool], what: str) -> None:
 
 @contextmanager
 def program(*command: str, log: Path, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """A program that does not outlive the test, in the folder of its log."""
-    with log.open("w") as errors:
+    """A program that does not outlive the test, nor what it starts in its group, in the folder of its log."""
+    with log.open("w") as output:
         process = subprocess.Popen(
-            command, cwd=log.parent, env={**os.environ, **environment}, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
+            command, cwd=log.parent, env={**os.environ, **environment}, text=True, process_group=0,
+            stdin=subprocess.PIPE, stdout=output, stderr=output,
         )  # fmt: skip
     with process:
         try:
             yield process
         finally:
-            process.terminate()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
 
 
 class Store:
@@ -126,15 +128,16 @@ def store(tmp_path: Path, elsewhere: RefusingProxy) -> Iterator[Store]:
         port = free.getsockname()[1]
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     server = (sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--port", str(port), "--workers", "1")
-    with program(*runs, log=tmp_path / "runs.log", **out) as training:
-        assert training.stdout is not None
-        assert "held\n" in training.stdout, (tmp_path / "runs.log").read_text()
+    log = tmp_path / "runs.log"
+    with program(*runs, log=log, **out) as training:
+        until(lambda: "three runs\n" in log.read_text() or training.poll() is not None, "the runs are there")
+        assert training.poll() is None, log.read_text()
         with program(*server, log=tmp_path / "server.log", **out):
             made = Store(tmp_path, port)
             until(lambda: made.ask("GET", "/health") == 200, "the server answers")
             yield made
             training.communicate(timeout=STARTING)  # Its input ends, and with it the run that goes on.
-            assert training.returncode == 0, (tmp_path / "runs.log").read_text()
+            assert training.returncode == 0, log.read_text()
 
 
 @pytest.fixture
@@ -201,11 +204,11 @@ def overviews(store: Store, browser: Chromium) -> None:
     }
     for run, (status, description) in expected.items():
         browser.open(store.page(run))
-        browser.until(lambda: browser.all("[aria-label='Expand description']"), "the description")[0].click()
         lines = browser.shows("About this run", description).splitlines()
         about = lines[lines.index("About this run") :]
         assert about[about.index("Status") + 1] == status
         assert COMMIT == provenance.UNKNOWN or COMMIT[:7] in about
+        browser.driver.execute_script("document.querySelector(`[aria-label='Expand description']`)?.click()")
         browser.screenshot(f"overview_{run}")
     assert "text (" in browser.text()
     assert "python -m spectral_mlflow train --config" in browser.text()
@@ -220,17 +223,19 @@ def metrics(store: Store, browser: Chromium) -> None:
     section = browser.until(lambda: starting(browser, ".du-bois-light-collapse-item", "wave"), "the section")
     browser.driver.execute_script("arguments[0].scrollIntoView()", section)
     card = browser.until(
-        lambda: starting(browser, "[data-testid=experiment-view-compare-runs-card]", "wave/frequencies"), "the image"
+        lambda: starting(browser, "[data-testid=experiment-view-compare-runs-card]", "wave/frequencies"), "the card"
     )
     assert {"temperature", "wave/frequencies"} <= set(section.text.splitlines())
-    assert shown(card, 0)
+    browser.until(lambda: shown(card, 0), "the image of step 0")
     [slider] = card.find_elements("css selector", "[role=slider]")
     browser.driver.execute_script("arguments[0].focus()", slider)
-    for step in (STEPS // 2, STEPS):
-        browser.driver.switch_to.active_element.send_keys(Keys.ARROW_RIGHT)
-        picture = browser.until(lambda step=step: shown(card, step), f"the image of step {step}")
+    browser.driver.switch_to.active_element.send_keys(Keys.ARROW_RIGHT)
+    picture = browser.until(lambda: shown(card, STEPS), f"the image of step {STEPS}")
     assert slider.get_attribute("aria-valuenow") == str(STEPS)
-    browser.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", picture)
+    assert shown(card, 0) is None
+    # A card has all settings of its run above the picture.
+    browser.driver.execute_script("arguments[0].scrollIntoView()", picture)
+    browser.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", card)
     browser.screenshot("metrics")
 
 

@@ -6,86 +6,20 @@ import json
 import shlex
 import subprocess
 import sys
-from html.parser import HTMLParser
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from overview_page import MARKUP, draw, page_of
 
 from spectral_mlflow.config import ExperimentConfig, MonitoringConfig
 from spectral_mlflow.journal import Journal
-from spectral_mlflow.monitoring import ConfigTracker, ExperimentTracker, overview
-from spectral_mlflow.monitoring.page_pictures import plots, spread
+from spectral_mlflow.monitoring import ConfigTracker, ExperimentTracker
 from spectral_mlflow.monitoring.run_facts import newest_line
 from spectral_mlflow.plots.style import DARK
 from spectral_mlflow.settings import build
-
-MARKUP = "</script></title><img src=x onerror=alert(1)>"
-VOID = {"meta", "img", "input"}
-OWN_TAGS = {
-    "html", "head", "meta", "title", "style", "body", "header", "div", "h1", "h2", "h3", "h4", "span", "progress", "p",
-    "strong", "bdi", "details", "summary", "pre", "code", "dl", "dt", "dd", "main", "section", "label", "input",
-    "output", "figure", "figcaption", "img", "table", "thead", "tbody", "tr", "th", "td", "ul", "li", "footer",
-    "script",
-}  # fmt: skip
-
-
-class Page(HTMLParser):
-    """What a browser makes of a page: its tags with their attributes, and the texts in them."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[str] = []
-        self.code: dict[str, str] = {}
-        self._open: list[str] = []
-        self.feed(path.read_text(encoding="utf-8"))
-        assert not self._open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Keep a tag."""
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self._open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        """Make sure that what is closed was open."""
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        """Keep a text."""
-        if self._open and self._open[-1] in ("style", "script"):
-            self.code[self._open[-1]] = data
-        else:
-            self.texts.append(data)
-
-    @property
-    def text(self) -> str:
-        """All that can be read."""
-        return " ".join(self.texts)
-
-    @property
-    def state(self) -> str:
-        """What the title says last."""
-        return next(text for text in self.texts if text.strip()).rsplit(" · ", 1)[-1]
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        """The attributes of each tag of a kind."""
-        return [attributes for name, attributes in self.tags if name == tag]
-
-
-def page_of(run_dir: Path) -> Page:
-    """The page of a run, after a look at what holds for any of them."""
-    page = Page(overview.write(run_dir))
-    assert {tag for tag, _ in page.tags} <= OWN_TAGS
-    for _, attributes in page.tags:
-        assert not [name for name in attributes if name.startswith("on") or name in ("href", "style", "srcset")]
-        assert str(attributes.get("src", "data:image/")).startswith("data:image/")
-    return page
 
 
 def tracker(tmp_path: Path, name: str = "run", **further: Any) -> ExperimentTracker:
@@ -102,11 +36,6 @@ def begun(tmp_path: Path, **further: Any) -> ExperimentTracker:
         run.log_metrics({"loss": 4.0 - step, "tokens_per_sec": 1000.0}, step)
     run.log_metrics({"val_loss": 1.25, "val_perplexity": 3.49, "best_val_loss": 1.25}, 3)
     return run
-
-
-def draw(run_dir: Path, plot: str, step: int, color: str = "white") -> None:
-    """A picture in the place of a plot."""
-    Image.new("RGB", (64, 32), color).save(run_dir / "visualizations" / f"{plot}_step_{step}.png")
 
 
 def test_a_running_run_shows_how_far_it_is(tmp_path: Path) -> None:
@@ -254,79 +183,6 @@ def test_damage_is_told_and_hides_nothing_else(tmp_path: Path) -> None:
     assert "results.json is damaged" in page.text
     assert {"1.2500", "The file of step 3 is no picture."} <= set(page.texts)
     assert len(page.all("img")) == 1
-
-
-def test_each_plot_shows_its_newest_step_and_hides_the_others_behind_a_slider(tmp_path: Path) -> None:
-    """So that it can be seen without scripts too; groups and plots stand in the order of the stores."""
-    (tmp_path / "visualizations").mkdir()
-    for step in (9, 10, 100):
-        draw(tmp_path, "my_own", step)
-        draw(tmp_path, "loss_curve", step)
-    draw(tmp_path, "frequencies", 100)
-    page = page_of(tmp_path)
-    images = page.all("img")
-    assert [image["data-step"] for image in images] == ["9", "10", "100", "100", "9", "10", "100"]
-    assert [image["data-step"] for image in images if "hidden" not in image] == ["100"] * 3
-    assert images[2]["alt"] == "Plot of loss curve at step 100"
-    assert [box["max"] for box in page.all("input") if box["type"] == "range"] == ["2", "2"]
-    assert [text for text in page.texts if text in ("training", "wave", "plots")] == ["training", "wave", "plots"]
-
-
-def test_a_long_run_shows_some_steps_and_says_so(tmp_path: Path) -> None:
-    """First and last are among them; the samples are thinned too."""
-    (tmp_path / "visualizations").mkdir()
-    (tmp_path / "samples").mkdir()
-    for step in range(1, 41):
-        draw(tmp_path, "phases", step)
-        (tmp_path / "samples" / f"sample_step_{step}.txt").write_text(f"text {step}")
-    page = page_of(tmp_path)
-    steps = [int(str(image["data-step"])) for image in page.all("img")]
-    assert {1, 40} <= set(steps)
-    assert len(steps) <= 12
-    assert {"text 1", "text 40"} <= {text.strip() for text in page.texts}
-    assert "all of them are in visualizations/" in page.text
-    assert "of 40 samples" in page.text
-
-
-def test_pictures_that_would_make_the_page_too_large_are_fewer(tmp_path: Path) -> None:
-    """The newest of each plot is always there."""
-    (tmp_path / "visualizations").mkdir()
-    for step in range(6):
-        draw(tmp_path, "phases", step)
-        draw(tmp_path, "harmonics", step)
-    sizes = sum(path.stat().st_size for path in (tmp_path / "visualizations").iterdir())
-    for largest, most in ((100_000, 6), (sizes // 2, 3), (0, 1)):
-        shown = plots(tmp_path / "visualizations", largest=largest)
-        assert [plot.name for plot in shown] == ["harmonics", "phases"]
-        assert {plot.pictures[-1].step for plot in shown} == {5}
-        assert {len(plot.pictures) for plot in shown} == {most}
-
-
-def test_a_plot_that_was_drawn_again_is_shown_as_it_is_now(tmp_path: Path) -> None:
-    """Pictures of the page so far are taken from there only where the file is the same."""
-    (tmp_path / "visualizations").mkdir()
-    draw(tmp_path, "phases", 1)
-    draw(tmp_path, "phases", 2)
-    first = page_of(tmp_path)
-    path = tmp_path / "overview.html"
-    taken = path.read_text().replace(str(first.all("img")[0]["src"]), "data:image/webp;base64,AAAA")
-    path.write_text(taken)
-    draw(tmp_path, "phases", 2, "red")
-    second = page_of(tmp_path)
-    assert second.all("img")[0]["src"] == "data:image/webp;base64,AAAA"
-    assert second.all("img")[1]["src"] not in (None, first.all("img")[1]["src"])
-
-
-@given(st.integers(0, 300), st.integers(0, 40))
-def test_steps_are_spread_from_the_first_to_the_last(number: int, most: int) -> None:
-    """Evenly but for the last, and what is left out once is left out for good as a run goes on."""
-    chosen = spread(range(number), most)
-    assert len(chosen) <= max(1, most)
-    assert chosen[-1:] == list(range(number))[-1:]
-    if most >= 2:
-        assert chosen[:1] == list(range(number))[:1]
-        assert len({later - earlier for earlier, later in pairwise(chosen[:-1])}) <= 1
-        assert set(spread(range(number + 1), most)) <= {*chosen, number}
 
 
 def test_the_policy_allows_its_own_style_and_script_and_no_request(tmp_path: Path) -> None:

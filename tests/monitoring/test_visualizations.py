@@ -16,7 +16,7 @@ from torch import nn
 from spectral_mlflow.config import ModelConfig
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.models import gpt
-from spectral_mlflow.monitoring import plot_sets
+from spectral_mlflow.monitoring import plot_keys
 from spectral_mlflow.monitoring.visualizations import VisualizationManager, points
 
 QUICK = (Phase.explicit, Phase.reuse, Phase.generate)  # Shrinking pictures takes minutes.
@@ -272,8 +272,8 @@ def test_attention_is_drawn_of_a_passage(tmp_path: Path) -> None:
 
 def test_every_plot_stands_beside_the_charts_of_its_prefix() -> None:
     """Names of images have two levels; that of a further part of a model is named after it."""
-    assert all(len(key.split("/")) == 2 for key in plot_sets.KEYS.values())
-    assert plot_sets.key_of("wave_packets") == "wave/packets"
-    assert plot_sets.key_of("wave_packets_decoder_0") == "wave/packets_decoder_0"
-    assert plot_sets.key_of("frequency_evolution") == "wave/frequency_evolution"
-    assert plot_sets.key_of("mine") == "plots/mine"
+    assert all(len(key.split("/")) == 2 for key in plot_keys.KEYS.values())
+    assert plot_keys.key_of("wave_packets") == "wave/packets"
+    assert plot_keys.key_of("wave_packets_decoder_0") == "wave/packets_decoder_0"
+    assert plot_keys.key_of("frequency_evolution") == "wave/frequency_evolution"
+    assert plot_keys.key_of("mine") == "plots/mine"

@@ -42,6 +42,21 @@ def test_density_is_one_in_the_mean(f: np.ndarray, bins: int) -> None:
     assert np.isnan(evolution.density(np.full_like(f, np.nan), bins)).all()
 
 
+@given(arrays.arrays(np.float64, (2, 2, 3), elements=st.floats(-0.2, 0.2)), st.floats(-5, 5))
+def test_the_window_holds_all_frequencies(f: np.ndarray, around: float) -> None:
+    """Frequencies close to each other are shown on their part of the circle, over its end too, and none is lost."""
+    low, high = evolution.window(f + around)
+    shares = evolution.density(f + around, 10, (low, high))
+    np.testing.assert_allclose(shares.mean(1) * (high - low), 1)
+    assert high - low <= np.ptp(f) * 1.1 + 0.03
+
+
+def test_the_window_of_many_is_the_circle() -> None:
+    """Frequencies all around are shown from 0 to 1; a few about 0 are not torn apart."""
+    assert evolution.window(np.linspace(0, 1, 50).reshape(1, 5, 10)) == (0, 1)
+    assert evolution.window(np.array([[[0.98, 0.02, np.nan]]])) == pytest.approx((-0.03, 0.03))
+
+
 def test_whole_turns_change_nothing(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Frequencies modulo 1 give the same picture, byte for byte."""
     f = np.array([[[0.25, 0.5]], [[0.375, 0.75]]])
@@ -77,6 +92,8 @@ def test_what_is_not_finite_is_counted(readable: Check) -> None:
     figure = waves.frequency_evolution(steps, f)
     readable(figure)
     assert "2 not finite" in _texts(figure)
+    f[0] = np.nan
+    assert "Distance from step 250" in _texts(waves.frequency_evolution(steps, f))
     assert "no finite values" in _texts(waves.frequency_evolution(steps, np.full_like(f, np.nan)))
     assert "no data yet" in _texts(waves.frequency_evolution([], f[:0]))
 

@@ -30,7 +30,7 @@ def test_packets_equal_the_literal_sum(tokens: int, count: int, harmonics: int, 
 
 @given(PACKETS)
 def test_interference_equals_its_definition(packets: np.ndarray) -> None:
-    """The energy of a sum of two packets is (1 + I) times their energies, pair by pair; without energy there is none."""
+    """The energy of two packets together is (1 + I) times that of both apart; without energy there is none."""
     matrix = packet.interference(packets)
     for i, one in enumerate(packets):
         for j, other in enumerate(packets):

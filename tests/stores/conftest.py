@@ -222,7 +222,7 @@ def full_run(new_run: Callable[..., Written]) -> Callable[..., Written]:
         plot = run.directory / "visualizations" / "loss_step_20.png"
         plot.parent.mkdir()
         Image.new("RGB", (30, 20)).save(plot)
-        run.event("artifact", path="visualizations/loss_step_20.png", kind="plot", step=20)
+        run.event("artifact", path="visualizations/loss_step_20.png", kind="plot", step=20, key="training/loss")
         run.event("alert", step=5, severity="critical", kind="loss_spike", message="up", cause="lr", advice="lower it")
         histograms = {"weight": {"edges": [0.0, 1.0, 2.0], "counts": [3.0, 4.0], "invalid": 0}}
         run.file("histograms/histograms_step_5.json", json.dumps({"step": 5, "parameters": histograms}))

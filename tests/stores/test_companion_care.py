@@ -23,6 +23,7 @@ from spectral_mlflow.stores.client import open_client, store_errors
 from spectral_mlflow.stores.companion import Companion, Pace, companion_lock
 from spectral_mlflow.stores.mlflow import MlflowStore
 from spectral_mlflow.stores.reader import Batch
+from spectral_mlflow.stores.run_page import RunPage
 from spectral_mlflow.stores.sweep import Sweep
 
 
@@ -230,19 +231,19 @@ def test_imported_run_is_of_this_host(new_run: Callable[..., Any]) -> None:
     assert (view.is_of_this_host(), view.is_alive()) == (True, False)
 
 
-class _Undescribed(MlflowStore):
-    """Params and description are refused."""
-
-    def _send_facts(self) -> None:
-        raise ValueError("no")
+def _refuse(*_: object) -> None:
+    raise ValueError("no")
 
 
-def test_status_comes_before_everything_else_of_the_end(new_run: Callable[..., Any], store: str, fast: Pace) -> None:
+def test_status_comes_before_everything_else_of_the_end(
+    new_run: Callable[..., Any], store: str, fast: Pace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Params that are refused leave the run open for the next companion, with its status and its metrics."""
     run = new_run()
+    monkeypatch.setattr(RunPage, "send", _refuse)
     run.steps(1, 3)
     run.end()
-    state = Companion(RunView(run.directory), _Undescribed(store), pace=fast).catch_up()
+    state = Companion(RunView(run.directory), MlflowStore(store), pace=fast).catch_up()
     assert not state.closed
     assert state.error == "ValueError: no"
     assert _status(store, run) == "FINISHED"

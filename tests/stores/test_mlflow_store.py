@@ -203,7 +203,8 @@ def test_description_tells_how_to_repeat_and_what_came_out(new_run: Callable[...
     run = new_run()
     _feed(run, store, fast)
     note = _stored(store, run).data.tags["mlflow.note.content"]
-    assert f"python -m spectral_mlflow train --config {run.directory / 'config.json'}" in note
+    assert "python -m spectral_mlflow train \\" in note
+    assert f"--config {run.directory / 'config.json'}" in note
     assert "12,345 parameters" in note
     assert "result" not in note
     run.file("results.json", json.dumps({"final_metrics": {"val_loss": 1.25, "best_step": 300}}))
@@ -223,7 +224,7 @@ def test_description_names_what_is_there(new_run: Callable[..., Any]) -> None:
     for kind in ("dry-run", "own-loop"):
         run = new_run(kind, tags={"spectral.kind": kind})
         said[kind] = describe(RunView(run.directory), run.start, "id")
-    assert "python -m spectral_mlflow train --config" in said["dry-run"]
+    assert "python -m spectral_mlflow train" in said["dry-run"]
     assert "A loop of its own" in said["own-loop"]
     assert "code.tar.gz" not in said["own-loop"]
     run.file("code_snapshot/code.tar.gz")

@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from spectral_mlflow import cli
+from spectral_mlflow.stores import sync
 from spectral_mlflow.stores.study import PARENT, Point, Study, Variant, describe, log_means, means
 
 HASH = "0123456789abcdef" * 4
@@ -162,7 +163,7 @@ def test_study_that_was_interrupted_is_completed(four: list[Any], store: str) ->
     assert _children(store, after) == {run.name for run in four}
 
 
-def test_means_grow_with_the_runs(four: list[Any], store: str, trained_as: Callable[..., Any]) -> None:
+def test_means_grow_with_the_runs(four: list[Any], store: str) -> None:
     """Means may be logged while runs go on: later calls add what has come, and repeat nothing."""
     _study("s", *four)
     client = MlflowClient(tracking_uri=store)
@@ -214,7 +215,7 @@ def _refused(capsys: pytest.CaptureFixture[str], name: str, *chosen: str) -> str
 
 
 def test_what_cannot_be_compared_is_refused(
-    trained_as: Callable[..., Any], store: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    trained_as: Callable[..., Any], store: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Other data, another context length, an automatic batch size: one line that says which setting, and no parent."""
     usual = trained_as("wave", 0)
@@ -270,12 +271,15 @@ def test_description_shows_names_as_they_are() -> None:
     assert "&#64;you" in told
 
 
-def test_store_that_does_not_answer(four: list[Any], store: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_store_that_does_not_answer(
+    four: list[Any], store: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is a failure of the store, not a mistake of the user, and says that the command may be given again."""
     _study("s", *four)
     capsys.readouterr()
-    file = Path(store.removeprefix("sqlite:///"))
-    file.unlink()
-    file.mkdir()
-    assert cli.main(["study", "s", *(run.name for run in four)]) in (1, 2)
-    assert len(capsys.readouterr().err.splitlines()) == 1
+    monkeypatch.setattr(sync, "PATIENCE", 0.1)
+    Path(store.removeprefix("sqlite:///")).write_bytes(b"no database" * 100)
+    assert cli.main(["study", "s", *(run.name for run in four)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "study 's' is not complete" in line
+    assert "again later" in line

@@ -148,7 +148,7 @@ def test_what_is_not_a_number(full_run: Callable[..., Any], fast: Pace) -> None:
         (event,) = found.Tensors(tag)
         return event.step, make_ndarray(event.tensor_proto)
 
-    step, (width, height, png) = only("plots/loss")
+    step, (width, height, png) = only("training/loss")
     assert (step, width, height) == (20, b"30", b"20")
     assert png == (run.directory / "visualizations" / "loss_step_20.png").read_bytes()
     assert only("text/sample") == (10, b"    <b>ROMEO</b>\n    ? and")

@@ -158,12 +158,12 @@ def test_resumed_run_and_what_is_not_a_number(full_run: Callable[..., Any], comp
     assert told["config"]["update"]["model"]["type"] == "wave"
     rows = {name: row for row in _rows(records) for name in row if name.endswith("._type")}
     assert {name: row["step"] for name, row in rows.items()} == {
-        "plots/loss._type": 20,
+        "training/loss._type": 20,
         "sample._type": 10,
         "histograms/weight._type": 5,
     }
     (media,) = (run.directory / "wandb").glob("offline-run-*/files/media")
-    assert rows["plots/loss._type"]["plots/loss.path"] in {
+    assert rows["training/loss._type"]["training/loss.path"] in {
         path.relative_to(media.parent).as_posix() for path in media.rglob("*.png")
     }
     (sample,) = media.rglob("*.html")
