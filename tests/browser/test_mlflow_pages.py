@@ -211,7 +211,7 @@ def overviews(store: Store, browser: Chromium) -> None:
         browser.driver.execute_script("document.querySelector(`[aria-label='Expand description']`)?.click()")
         browser.screenshot(f"overview_{run}")
     assert "text (" in browser.text()
-    assert "python -m spectral_mlflow train --config" in browser.text()
+    assert "python -m spectral_mlflow train" in browser.text()
     plots = browser.all("[data-testid=note-editor-preview-content] img")
     assert [f"step%2B{STEPS}" in (plot.get_attribute("src") or "") for plot in plots] == [True, True]
     browser.until(lambda: all(plot.get_property("naturalWidth") for plot in plots), "the plots of the description")

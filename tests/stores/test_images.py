@@ -148,23 +148,27 @@ def test_growing_plot_is_one_image(
     """Of a plot that shows all that earlier ones did, the highest step alone is an image, whenever it was drawn."""
     run = new_run()
     training = trainer(run.directory)
-    for key in ("training/loss_curve", "training/loss_curve_2", "wave/course"):
+    for key in ("training/loss_curve", "training/loss_curve_2", "wave/course", "wave/phases"):
         _draw(run, key.split("/")[1], 10, key=key)
     _feed(run, store, fast)
     for step in (30, 20):
         _draw(run, "loss_curve", step, key="training/loss_curve")
-    _draw(run, "course", 20, key="wave/course")
+    for key in ("wave/course", "wave/phases"):
+        _draw(run, key.split("/")[1], 20, key=key)
     _feed(run, store, fast)
-    expected = [("training/loss_curve", 30), ("training/loss_curve_2", 10), ("wave/course", 10), ("wave/course", 20)]
+    expected = [
+        ("training/loss_curve", 30), ("training/loss_curve_2", 10), ("wave/course", 20), ("wave/phases", 10),
+        ("wave/phases", 20),
+    ]  # fmt: skip
     assert _keys_and_steps(_images(run, store)) == expected
     training.kill()
     training.wait()
     (run.directory / "stores" / "mlflow.json").unlink()
     _feed(run, store, fast)
     assert _keys_and_steps(names := _images(run, store)) == expected
-    assert len(names) == 8
+    assert len(names) == 2 * len(expected)
     client = MlflowClient(tracking_uri=store)
-    assert len(client.list_artifacts(run.state()["run_id"], "visualizations")) == 6
+    assert len(client.list_artifacts(run.state()["run_id"], "visualizations")) == 8
 
 
 def test_companion_killed_among_images(
