@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,16 +51,10 @@ class RunPlots:
             arrays: taken from the model.
         """
         path = model_arrays.path_of(self._folder, step)
-        try:
+        with self._told(step):
             arrays.save(path)
             self._events.artifact(path, "plot_data", step)
             self._process.ask(step)
-        except OSError as failure:
-            if not self._refused:  # Once, until it has worked again.
-                self._events.lost(step, "plot", f"the plots of step {step} are left out: {failure}")
-            self._refused = True
-        else:
-            self._refused = False
 
     def catch_up(self, step: int) -> None:
         """Have those drawn that an interrupted run has left.
@@ -69,7 +64,20 @@ class RunPlots:
         """
         for earlier in model_arrays.steps_in(self._folder):
             if earlier <= step and earlier not in self._drawn:
-                self._process.ask(earlier)
+                with self._told(earlier):
+                    self._process.ask(earlier)
+
+    @contextmanager
+    def _told(self, step: int) -> Iterator[None]:
+        """Tell of what the system refuses, once until it has worked again."""
+        try:
+            yield
+        except OSError as failure:
+            if not self._refused:
+                self._events.lost(step, "plot", f"the plots of step {step} are left out: {failure}")
+            self._refused = True
+        else:
+            self._refused = False
 
     def finish(self, *, stop: Callable[[], bool], tell: Callable[[float], None]) -> int:
         """Wait for those that are left (`PlotProcess.finish`).

@@ -11,10 +11,12 @@ DRAIN_SECONDS = 60.0
 
 def draw(tracker: ExperimentTracker, signals: StopSignals) -> None:
     """Wait for the plots that are late, unless a signal has come or comes: continuing the run draws them then."""
+    before, signals.patient = signals.patient, True  # A run that has all its steps is not killed by who ends a wait.
     with Waiting("drawing the rest of the plots (Ctrl-C: not now)") as progress:
         left = tracker.plots.finish(stop=lambda: bool(signals.received), tell=progress.tell)
         if left:
             progress.note(f"the plots of {left} step{'' if left == 1 else 's'} are not drawn")
+    signals.patient = before
 
 
 def drain(tracker: ExperimentTracker, signals: StopSignals) -> bool:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self
 
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -27,9 +27,9 @@ from spectral_mlflow.monitoring.tracker import ExperimentTracker
 from spectral_mlflow.monitoring.watch import ASIDE, Watch
 from spectral_mlflow.training.ending import drain, draw
 from spectral_mlflow.training.reactions import Reactions
+from spectral_mlflow.training.scheduled_step import scheduled_step
 from spectral_mlflow.training.signals import StopSignals
 from spectral_mlflow.training.state import TrainState
-from spectral_mlflow.training.step import UPDATE_INTERVAL, update_ratio
 
 KIND = "own-loop"  # The tag that keeps such runs out of the comparisons of this package's models.
 
@@ -196,7 +196,7 @@ class OwnLoop:
         measured["learning_rate"] = state.optimizer.param_groups[0]["lr"] * state.lr_scale
         with self.section("optimizer"):
             if self._updated:
-                measured |= self._step_optimizer()
+                measured |= scheduled_step(state)
             state.optimizer.zero_grad(set_to_none=True)
         self._count(value, norm_value)
         self.log(measured)
@@ -205,30 +205,6 @@ class OwnLoop:
     def _would_skip(self, loss: float, norm: float) -> bool:
         anomalies = self._anomalies if self._training.on_anomaly == "skip" else None
         return anomalies is not None and anomalies.would_skip(loss, norm)
-
-    def _step_optimizer(self) -> dict[str, float]:
-        """One step at the learning rate that rollbacks have left of the scheduled one; now and then how far it went."""
-        state = self.state
-        parameters = [parameter for parameter in state.model.parameters() if parameter.requires_grad]
-        measures = bool(parameters) and state.step % UPDATE_INTERVAL == 0
-        before = [parameter.detach().clone() for parameter in parameters] if measures else []
-        groups = state.optimizer.param_groups
-        scheduled = [group["lr"] for group in groups]
-        for group in groups:
-            group["lr"] = group["lr"] * state.lr_scale
-        try:
-            state.optimizer.step()
-        except TypeError as failure:
-            if "closure" not in str(failure):
-                raise
-            kind = type(state.optimizer).__name__
-            raise UserError(f"{kind} computes the loss itself; take its step in your loop, and log its loss") from None
-        finally:
-            for group, lr in zip(groups, scheduled, strict=True):
-                group["lr"] = lr
-        if state.scheduler is not None and not isinstance(state.scheduler, ReduceLROnPlateau):
-            cast(Any, state.scheduler).step()
-        return {"update/ratio": update_ratio(before, parameters)} if before else {}
 
     def _count(self, loss: float, norm: float) -> None:
         """Count the steps that left the weights as they were; too many in a row end the run."""
@@ -348,12 +324,13 @@ class OwnLoop:
             self._save()
         best = f"{state.best_val_loss:.4f} at step {state.best_step}" if state.best_step else "not measured"
         shares = self._entered().finish(state.step, {"Best validation loss": best})
-        draw(tracker, self._signals)
+        status = self.status
         reason = self._failure or (self._signals.received.name if self._signals.received else self._stop)
+        draw(tracker, self._signals)
         final = {**tracker.newest_metrics(), "final_step": state.step, "skipped_steps": state.skipped, **shares}
-        tracker.save_results(final, status=self.status, error=reason)
+        tracker.save_results(final, status=status, error=reason)
         self._signals.patient = True
-        tracker.end_experiment(self.status, reason, step=state.step)
+        tracker.end_experiment(status, reason, step=state.step)
 
     def _end_early(self, failure: BaseException) -> None:
         self._signals.patient = True
