@@ -91,8 +91,11 @@ class Variant:
 
     @cached_property
     def perplexity(self) -> Estimate:
-        """Exponential of the best validation loss of each seed, over the seeds."""
-        return estimate([math.exp(loss) for loss in self.losses.values()])
+        """Exponential of the best validation loss of each seed, over the seeds; infinite where no float holds it."""
+        try:
+            return estimate([math.exp(loss) for loss in self.losses.values()])
+        except OverflowError:
+            return Estimate(math.inf, None, len(self.losses))
 
 
 @dataclass(frozen=True)

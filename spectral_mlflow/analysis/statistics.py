@@ -40,6 +40,8 @@ class Estimate:
 
     def text(self, digits: int = 4) -> str:
         """For people: the mean with its interval, or the value with the words that it has none."""
+        if math.isinf(self.mean):
+            return "inf"
         if self.low is None or self.high is None:
             return f"{self.mean:.{digits}f} (one seed, no uncertainty)"
         return f"{self.mean:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"

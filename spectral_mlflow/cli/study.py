@@ -56,6 +56,7 @@ def _study(known: argparse.Namespace, rest: list[str]) -> int:
     chosen = list(dict.fromkeys(runs.find_run(name, base()).resolve() for name in known.runs))
     for run_dir in chosen:
         _check_finished(run_dir)
+        _check_store(run_dir)
     try:
         return _put(known.name, chosen)
     except (StoreError, OSError) as failure:
@@ -73,12 +74,19 @@ def _check_finished(run_dir: Path) -> None:
         )
 
 
+def _check_store(run_dir: Path) -> None:
+    """Refuse a run that nobody has wanted in MLflow."""
+    run = RunView(run_dir)
+    if sync.MLFLOW not in run.stores() and StoreState.load(run.state_path).run_id is None:
+        raise UserError(f"run {run_dir.name}: {sync.NO_STORE}: spectral sync {run_dir.name} --tracking-uri URI")
+
+
 def _put(name: str, chosen: Sequence[Path]) -> int:
     states = _sent(chosen)
     uri = _one_store(states)
     names = {str(state.run_id): run_dir.name for run_dir, state in states.items()}
     found, notes = _variants(uri, names)
-    command = shlex.join(["spectral", "study", name, *(run_dir.name for run_dir in chosen)])
+    command = _command(name, found, names)
     with shown("the metrics") as show:
         made = Study(name, found, tuple(notes), command)
         published = study.publish(uri, made, lambda done, size: show(f"study {name}", done, size))
@@ -92,11 +100,20 @@ def _sent(chosen: Sequence[Path]) -> dict[Path, StoreState]:
     with shown("the runs") as show:
         for done, run_dir in enumerate(chosen):
             show(f"sending {run_dir.name}", done, len(chosen))
+            _check_there(RunView(run_dir))
             result = sync.sync_to_mlflow(run_dir)
             states[run_dir] = StoreState.load(RunView(run_dir).state_path)
             if not (result.complete and states[run_dir].closed):
                 raise StoreError(str(result))
     return states
+
+
+def _check_there(run: RunView) -> None:
+    state = StoreState.load(run.state_path)
+    if state.run_id is not None and study.is_deleted(sync.store_of(run), state.run_id):
+        name = run.directory.name
+        raise UserError(f"run {name} was deleted in MLflow; allowed: runs that are there; restore it with: "
+                        f"spectral rebuild {name}")  # fmt: skip
 
 
 def _one_store(states: Mapping[Path, StoreState]) -> str:
@@ -130,11 +147,22 @@ def _variants(uri: str, names: Mapping[str, str]) -> tuple[tuple[Variant, ...], 
     _check_alike(found)
     labels = _labels(found)
     used = {run_id for variant in found for run_id in variant.runs.values()}
-    notes = [f"{names[run_id]} is left out: a later run has its configuration and seed." for run_id in counted - used]
+    notes = [
+        f"{names[run_id]} is left out: a later run has its configuration and seed."
+        for run_id in names
+        if run_id in counted - used
+    ]
+    notes += [_verdict(one) for one in comparison.compare_all(found)[0]]
     notes += [f"{label}: one seed; its means are that run." for label, v in zip(labels, found, strict=True)
               if len(v.runs) == 1]  # fmt: skip
-    notes += [_verdict(one) for one in comparison.compare_all(found)[0]]
     return tuple(Variant(label, v.runs, _facts(v)) for label, v in zip(labels, found, strict=True)), notes
+
+
+def _command(name: str, found: Sequence[Variant], names: Mapping[str, str]) -> str:
+    """Makes the study again: a run a line, in an order that does not hang on the one that they were given in."""
+    counted = [names[run_id] for variant in found for run_id in variant.runs.values()]
+    others = sorted(set(names.values()) - set(counted))
+    return " \\\n  ".join([shlex.join(["spectral", "study", name]), *map(shlex.quote, [*counted, *others])])
 
 
 def _check_alike(found: Sequence[comparison.Variant]) -> None:
@@ -188,9 +216,14 @@ def _report(made: Study, published: Published, names: Mapping[str, str], uri: st
     print(f"MLflow run  {published.run_id}")
     for variant in made.variants:
         print(f"variant     {variant.label}, {_seeds(variant.runs)}: {variant.facts['best validation loss']}")
-    for note in (*made.notes, *_elsewhere(published, names)):
+    for note in (*made.notes, *_apart(published), *_elsewhere(published, names)):
         print(f"note        {note}")
     print(f"look at it  {f'open {uri}' if uri.startswith('http') else f'mlflow ui --backend-store-uri {uri}'}")
+
+
+def _apart(published: Published) -> Iterator[str]:
+    for label in published.apart:
+        yield f"{label}: its seeds share no step of val_loss, so that it has no mean of it."
 
 
 def _elsewhere(published: Published, names: Mapping[str, str]) -> Iterator[str]:

@@ -57,7 +57,7 @@ class StandardAttention(nn.Module):
         """Which of the tokens (B, T, D) look at which; T^2 numbers a head, so for looking only."""
         parts = self.query_key_value(x).unflatten(-1, (3, self.num_heads, -1)).unbind(2)
         query, key, _ = (part.transpose(1, 2) for part in parts)
-        return Pattern(_softmax(query @ key.mT * query.shape[-1] ** -0.5), None)
+        return Pattern(_softmax(_at_least_float32(query @ key.mT * query.shape[-1] ** -0.5)), None)
 
 
 class InterferenceAttention(nn.Module):
@@ -94,7 +94,7 @@ class InterferenceAttention(nn.Module):
     def pattern(self, x: Tensor) -> Pattern:
         """Which of the tokens (B, T, D) look at which; T^2 numbers a head, so for looking only."""
         phases = self.phases_value(x)[..., : 2 * self.num_phases].unflatten(-1, (2, self.num_heads, -1))
-        query, key = phases.permute(2, 0, 3, 1, 4)
+        query, key = _at_least_float32(phases).permute(2, 0, 3, 1, 4)
         one = torch.ones_like(query)
         mean = torch.polar(one, query) @ torch.polar(one, -key).mT / self.num_waves
         return Pattern(_softmax(self.tau()[:, None, None] * mean.real), mean.abs())
@@ -136,6 +136,10 @@ class Phasors(torch.autograd.Function):
             torch.mul(by_sine, cosine, out=into).addcmul_(by_cosine, sine, value=-1)
         by_scale = torch.linalg.vecdot(query, gradients[0]).sum((0, 2)) / scale
         return by_phases.permute(1, 3, 0, 2, 4), by_scale
+
+
+def _at_least_float32(values: Tensor) -> Tensor:
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _softmax(scores: Tensor) -> Tensor:

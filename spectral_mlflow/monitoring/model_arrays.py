@@ -19,6 +19,8 @@ Array = np.ndarray[Any, Any]
 FOLDER = "data"  # In that of the plots.
 FACTS = "facts"
 WAVES = ("frequencies", "phases", "amplitudes", "phase_speeds")
+WAVE_FACTS = ("vocabulary", "shown", "labels")
+ATTENTION_FACTS = ("labels", "layers", "heads", "of")
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class WaveArrays:
         phases: (N, W), in radians.
         amplitudes: (N, W, H).
         phase_speeds: (W,), in radians a position.
+        vocabulary: number of tokens that these were chosen from.
         shown: rows of the tokens whose packets are shown.
         labels: their texts.
     """
@@ -38,6 +41,7 @@ class WaveArrays:
     phases: Array
     amplitudes: Array
     phase_speeds: Array
+    vocabulary: int
     shown: Sequence[int]
     labels: Sequence[str]
 
@@ -50,14 +54,23 @@ class AttentionArrays:
         weights: (L, heads, T, T), of some layers and heads.
         coherence: the same of phase coherence; None without phases.
         labels: the tokens (T,).
+        layers: numbers of those layers, from 1.
+        heads: numbers of those heads, from 1.
+        of: how many layers and heads the model has.
     """
 
     weights: Array
     coherence: Array | None
     labels: Sequence[str]
+    layers: Sequence[int]
+    heads: Sequence[int]
+    of: tuple[int, int]
 
     def metrics(self) -> dict[str, float]:
-        """Mean entropy of the weights, in nats, and mean coherence of a token with those before it and itself."""
+        """Mean entropy of the weights, in nats, and mean coherence of a token with those before it and itself.
+
+        They are those of the layers and heads that are here.
+        """
         weights = self.weights.astype(float)
         entropy = -(weights * np.log(np.maximum(weights, 1e-12))).sum(-1)
         measured = {"attention/entropy": float(entropy.mean())}
@@ -75,12 +88,14 @@ class ModelArrays:
         parameters: number of parameters of each part.
         waves: by the name of the part that has them.
         attention: None where it is not known how the model attends.
+        context: positions that the model has; None where that is not known.
     """
 
     kind: str
     parameters: Mapping[str, int] = field(default_factory=dict)
     waves: Mapping[str, WaveArrays] = field(default_factory=dict)
     attention: AttentionArrays | None = None
+    context: int | None = None
 
     def metrics(self) -> dict[str, float]:
         """What can be said of them in numbers, by the names of the journal."""
@@ -92,13 +107,16 @@ class ModelArrays:
         Raises:
             OSError: the disk refuses.
         """
-        facts: dict[str, Any] = {"kind": self.kind, "parameters": dict(self.parameters), "waves": {}, "attention": None}
+        facts: dict[str, Any] = {
+            "kind": self.kind, "parameters": dict(self.parameters), "context": self.context, "waves": {},
+            "attention": None,
+        }  # fmt: skip
         arrays: dict[str, Array] = {}
         for place, (name, waves) in enumerate(self.waves.items()):
-            facts["waves"][name] = {"shown": list(waves.shown), "labels": list(waves.labels)}
+            facts["waves"][name] = {fact: getattr(waves, fact) for fact in WAVE_FACTS}
             arrays |= {f"waves_{place}_{array}": getattr(waves, array) for array in WAVES}
         if self.attention:
-            facts["attention"] = list(self.attention.labels)
+            facts["attention"] = {fact: getattr(self.attention, fact) for fact in ATTENTION_FACTS}
             arrays["attention_weights"] = self.attention.weights
             if self.attention.coherence is not None:
                 arrays["attention_coherence"] = self.attention.coherence
@@ -130,9 +148,9 @@ def _unpacked(stored: Mapping[str, Array]) -> ModelArrays:
         f, phi, amplitudes, speeds = (stored[f"waves_{place}_{array}"] for array in WAVES)
         waves[name] = WaveArrays(f, phi, amplitudes, speeds, **rest)
     attention = None
-    if (labels := facts["attention"]) is not None:
-        attention = AttentionArrays(stored["attention_weights"], stored.get("attention_coherence"), labels)
-    return ModelArrays(facts["kind"], facts["parameters"], waves, attention)
+    if (known := facts["attention"]) is not None:
+        attention = AttentionArrays(stored["attention_weights"], stored.get("attention_coherence"), **known)
+    return ModelArrays(facts["kind"], facts["parameters"], waves, attention, facts["context"])
 
 
 def path_of(plots: Path, step: int) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -19,6 +20,8 @@ MOST_MAPS = 8  # Layers, and heads of each: more cannot be told apart in one pic
 PASSAGE = 48  # Tokens whose attention is shown.
 PACKETS = 16  # Tokens whose wave packets are shown.
 
+_log = logging.getLogger(__name__)
+
 
 @torch.no_grad()
 def observe(
@@ -30,8 +33,8 @@ def observe(
 ) -> ModelArrays:
     """Take from a model what its plots are drawn from; the model is only read.
 
-    A part has waves if it has the parameters ``frequencies`` (V, W), ``phases`` (V, W) and ``amplitudes``
-    (V, W, H); ``phase_speeds`` (W,) are 0 where there are none.
+    A part has waves if it has tensors ``frequencies`` (V, W), ``phases`` (V, W) and ``amplitudes`` (V, W, H);
+    ``phase_speeds`` (W,) are 0 where there are none. Attention that cannot be seen is logged and left out.
 
     Args:
         model: any.
@@ -41,14 +44,21 @@ def observe(
     """
     text = token_text or _numbered
     waves = {name: _waves(part, tokens, text) for name, part in wave_parts(model)}
-    attention = None if passage is None else _attention(model, passage[:PASSAGE], text)
-    return ModelArrays(type(model).__name__, _parameters(model), waves, attention)
+    attention = None
+    if passage is not None:
+        try:
+            attention = _attention(model, passage[:PASSAGE], text)
+        except Exception as failure:  # A passage that the model has no room for, a model that wants more than tokens.
+            _log.warning("attention is not drawn: %r", failure)
+    context = getattr(getattr(model, "config", None), "block_size", None)
+    return ModelArrays(type(model).__name__, _parameters(model), waves, attention, context)
 
 
 def wave_parts(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """The modules of a model, with their names, that have waves."""
     for name, module in model.named_modules():
-        if all(hasattr(getattr(module, attribute, None), "detach") for attribute in WAVE_ATTRIBUTES):
+        shapes = [getattr(getattr(module, attribute, None), "shape", ()) for attribute in WAVE_ATTRIBUTES]
+        if [len(shape) for shape in shapes] == [2, 2, 3] and len(shapes[0]):
             yield name, module
 
 
@@ -77,7 +87,8 @@ def _waves(part: Any, tokens: Sequence[int] | None, text: Callable[[int], str]) 
     f, phi, amplitudes = (_rows(getattr(part, name), rows, size) for name in WAVE_ATTRIBUTES)
     speeds = getattr(part, "phase_speeds", None)
     gamma = np.zeros(f.shape[1], np.float32) if speeds is None else _array(speeds)
-    return WaveArrays(f, phi, amplitudes, gamma, [rows.index(token) for token in shown], [text(t) for t in shown])
+    places = [rows.index(token) for token in shown]
+    return WaveArrays(f, phi, amplitudes, gamma, size, places, [text(token) for token in shown])
 
 
 def _rows(values: Tensor, rows: Sequence[int], size: int) -> Array:
@@ -99,21 +110,29 @@ def _attention(model: nn.Module, passage: Tensor, text: Callable[[int], str]) ->
     if not attentions or not len(passage):
         return None
     inputs: dict[nn.Module, Tensor] = {}
-    chosen = [attentions[place] for place in _evenly(len(attentions), MOST_MAPS)]
+    layers = _evenly(len(attentions), MOST_MAPS)
+    chosen = [attentions[place] for place in layers]
     hooks = [part.register_forward_pre_hook(lambda part, given: inputs.update({part: given[0]})) for part in chosen]
-    was_training = model.training
+    training = [part for part in model.modules() if part.training]
     try:
         model.eval()(passage[None].to(next(model.parameters()).device))
     finally:
-        model.train(was_training)
+        for part in training:
+            part.training = True
         for hook in hooks:
             hook.remove()
-    patterns = [part.pattern(inputs[part].float()) for part in chosen]
-    heads = _evenly(patterns[0].weights.shape[1], MOST_MAPS)
+    patterns = [part.pattern(inputs[part]) for part in chosen]
+    heads = _evenly(count := patterns[0].weights.shape[1], MOST_MAPS)
     weights = np.stack([_array(pattern.weights[0, heads]) for pattern in patterns])
     known = [pattern.coherence for pattern in patterns]
     coherence = None
     if any(part is not None for part in known):  # All have phases, or none has: the components are those of a model.
         coherence = np.stack([_array(part[0, heads]) for part in known if part is not None])
-    halves = (weights.astype(np.float16), None if coherence is None else coherence.astype(np.float16))
-    return AttentionArrays(*halves, labels=[text(token) for token in passage.tolist()])
+    return AttentionArrays(
+        weights.astype(np.float16),
+        None if coherence is None else coherence.astype(np.float16),
+        labels=[text(token) for token in passage.tolist()],
+        layers=[place + 1 for place in layers],
+        heads=[place + 1 for place in heads],
+        of=(len(attentions), count),
+    )

@@ -11,6 +11,7 @@ import base64
 import hashlib
 import math
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -132,6 +133,8 @@ def number(value: Any) -> str:
     """A number for people: 12,345, 3.1056, 2.4e-05; anything else as a text."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return _value(value)
+    if isinstance(value, int) and abs(value) > sys.float_info.max:
+        return _value(value)
     size = abs(value)
     if isinstance(value, int) or 1000 <= size < 1e15:
         return f"{value:,.0f}" if size < 1e15 else f"{float(value):.4g}"
@@ -167,7 +170,7 @@ def _highlights(facts: RunFacts) -> Iterator[Fact]:
     elif (loss := numbers.get("loss")) is not None:
         yield Fact("training loss", number(loss), "" if facts.is_own_loop else "nats per token")
     if (perplexity := numbers.get("perplexity")) is not None:
-        yield Fact("perplexity", number(perplexity), "on held-out text")
+        yield Fact("perplexity", number(perplexity), "" if facts.is_own_loop else "on held-out text")
     if (step := numbers.get("final_step")) is not None:
         yield Fact("step", number(step), f"of {total:,}" if total else "")
     if facts.seconds is not None:

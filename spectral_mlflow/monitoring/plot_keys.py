@@ -15,7 +15,7 @@ KEYS = {
     "interference": "wave/interference",
     "wave_course": "wave/course",
     "attention_maps": "attention/maps",
-    "phase_coherence": "attention/coherence",
+    "phase_coherence": "attention/phase_coherence",
 }
 
 

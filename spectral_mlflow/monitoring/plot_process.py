@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 
 LOOK_SECONDS = 0.1
 LAST_SECONDS = 3.0  # That a plot in hand may still take.
+SILENT_SECONDS = 120.0  # Without a word, after which nobody waits for it any more.
+MOST_DEATHS = 3  # In a row: what it dies of will not go away.
 LOG = "plots.log"
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # The processors belong to the training.
 
@@ -35,6 +38,8 @@ class PlotProcess:
         self._process: subprocess.Popen[str] | None = None
         self._listener: threading.Thread | None = None
         self._closing = False
+        self._deaths = 0
+        self._heard = 0.0
 
     def ask(self, step: int) -> None:
         """Have the plots of a step drawn, some time.
@@ -43,12 +48,16 @@ class PlotProcess:
             OSError: there can be no further process.
         """
         self.waiting.add(step)
-        if not self._is_alive():  # It died of what it drew, or was killed: once more, with all that is left.
-            self._start()
-            for left in sorted(self.waiting):
-                self._send(step=left)
-        else:
+        if self._is_alive():
             self._send(step=step)
+        elif self._deaths < MOST_DEATHS:
+            self._begin()
+
+    def _begin(self) -> None:
+        """Begin, or begin again after it died of what it drew or was killed, with all that is left."""
+        self._start()
+        for left in sorted(self.waiting):
+            self._send(step=left)
 
     def finish(self, *, stop: Callable[[], bool], tell: Callable[[float], None]) -> None:
         """Wait until all is drawn, with as much of the processor as it takes.
@@ -58,11 +67,17 @@ class PlotProcess:
             tell: told again and again which share of the steps that waited is drawn.
         """
         total = len(self.waiting)
+        if self.waiting and not self._is_alive() and 0 < self._deaths < MOST_DEATHS:
+            self._begin()
+        self._heard = time.monotonic()
         self._send(finish=True)
         while self._listener and self._listener.is_alive() and not stop():
             if self.waiting:
                 tell(1 - len(self.waiting) / total)
             self._listener.join(LOOK_SECONDS)
+            if time.monotonic() - self._heard > SILENT_SECONDS:
+                self._hear(_warning(f"the process that draws plots said nothing for {SILENT_SECONDS:.0f} s"))
+                break
         self.close()
 
     def close(self) -> None:
@@ -103,7 +118,14 @@ class PlotProcess:
     def _listen(self, process: subprocess.Popen[str]) -> None:
         for line in process.stdout or ():
             message = json.loads(line)
+            self._heard = time.monotonic()
             self._hear(message)
             self.waiting.discard(message.get("done", -1))
+            self._deaths = 0
         if process.wait() != 0 and not self._closing:
-            self._hear({"level": "WARNING", "message": f"the process that draws plots ended: logs/{LOG} says why"})
+            self._deaths += 1
+            self._hear(_warning(f"the process that draws plots ended: logs/{LOG} says why"))
+
+
+def _warning(message: str) -> dict[str, Any]:
+    return {"level": "WARNING", "message": message}

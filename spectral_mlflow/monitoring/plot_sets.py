@@ -14,43 +14,53 @@ Points = tuple[Array, Array]
 Plots = dict[str, Callable[[], Figure]]
 
 PACKETS = 6  # That are drawn one below the other.
+POSITIONS = 48
 COURSE = ("wave_ratio", "wave/temperature")
 COMPARED = {"val_loss": "validation loss (nats per token)", "loss": "training loss (nats per token)"}
 SMOOTHED = {"val_loss": 0.0, "loss": 0.02}  # Share of a curve to average over: a validation loss is an average already.
 
 
-def of_training(metrics: Mapping[str, Points]) -> Plots:
-    """How a training went; the panel of everything comes last."""
-    plots: Plots = {"loss_curve": partial(training.loss_curve, *metrics.get("loss", ((), ())))}
+def of_training(metrics: Mapping[str, Points], loss: str) -> Plots:
+    """How a training went, with a title for its loss; the panel of everything comes last."""
+    plots: Plots = {"loss_curve": partial(training.loss_curve, *metrics.get("loss", ((), ())), loss=loss)}
     if any(name in metrics for name in COURSE):
         plots["wave_course"] = partial(training.wave_course, metrics)
-    return {**plots, "training_dynamics": partial(training.training_dynamics, metrics)}
+    return {**plots, "training_dynamics": partial(training.training_dynamics, metrics, loss=loss)}
 
 
-def of_waves(arrays: WaveArrays, steps: Sequence[int], frequencies: Array, part: str = "") -> Plots:
-    """What the waves of a part look like, and how their frequencies (S, N, W) have moved over the steps (S,)."""
-    plots: Plots = {
-        "frequencies": partial(waves.frequencies, arrays.frequencies),
-        "frequency_evolution": partial(waves.frequency_evolution, steps, frequencies),
-        "phases": partial(waves.phases, arrays.phases),
-        "harmonics": partial(waves.harmonics, arrays.amplitudes),
-        "wave_packets": partial(_of_packets, waves.wave_packets, arrays, PACKETS),
-        "interference": partial(_of_packets, waves.interference, arrays, len(arrays.shown)),
+def of_waves(arrays: WaveArrays, steps: Sequence[int], frequencies: Array, context: int | None) -> Plots:
+    """What the waves of a part look like, and how their frequencies (S, N, W) have moved over the steps (S,).
+
+    Args:
+        arrays: the waves.
+        steps: of the frequencies.
+        frequencies: of each step.
+        context: positions that the model has.
+    """
+    positions = min(POSITIONS, context or POSITIONS)
+    of = arrays.vocabulary
+    return {
+        "frequencies": partial(waves.frequencies, arrays.frequencies, of=of),
+        "frequency_evolution": partial(waves.frequency_evolution, steps, frequencies, of=of),
+        "phases": partial(waves.phases, arrays.phases, of=of),
+        "harmonics": partial(waves.harmonics, arrays.amplitudes, of=of),
+        "wave_packets": partial(_of_packets, waves.wave_packets, arrays, PACKETS, positions),
+        "interference": partial(_of_packets, waves.interference, arrays, len(arrays.shown), positions),
     }
-    return {f"{name}_{part.replace('.', '_')}" if part else name: draw for name, draw in plots.items()}
 
 
-def _of_packets(draw: Callable[..., Figure], arrays: WaveArrays, most: int) -> Figure:
+def _of_packets(draw: Callable[..., Figure], arrays: WaveArrays, most: int, positions: int) -> Figure:
     rows = list(arrays.shown)[:most]
     known = arrays.frequencies[rows], arrays.phases[rows], arrays.amplitudes[rows]
-    return draw(*known, arrays.phase_speeds, arrays.labels[:most])
+    return draw(*known, arrays.phase_speeds, arrays.labels[:most], positions=positions)
 
 
 def of_attention(arrays: AttentionArrays) -> Plots:
     """What the heads attend to, and by which agreement of phases."""
-    plots: Plots = {"attention_maps": partial(attention.attention_maps, arrays.weights, arrays.labels)}
+    chosen = partial(partial, layers=arrays.layers, heads=arrays.heads, of=arrays.of)
+    plots: Plots = {"attention_maps": chosen(attention.attention_maps, arrays.weights, arrays.labels)}
     if arrays.coherence is not None:
-        plots["phase_coherence"] = partial(attention.phase_coherence, arrays.coherence, arrays.labels)
+        plots["phase_coherence"] = chosen(attention.phase_coherence, arrays.coherence, arrays.labels)
     return plots
 
 

@@ -2,14 +2,16 @@
 
 It is told on its input which steps to draw, and tells on its output what it has drawn, both as one JSON object a line.
 It draws from files alone: the arrays that the training has left for a step, and the journal of metrics. The newest step
-comes first; those that are late wait as numbers, not as data, and one that is asked for twice is drawn once. When the
-input ends without ``{"finish": true}``, the training is gone, and what is left stays for whoever continues the run.
+comes first; those that are late wait as numbers, not as data, and are merged into it as far as it shows what they
+would: of their training nothing is drawn. When the input ends, the training is gone, or does not want to wait any
+longer, and what is left stays for whoever continues the run.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import threading
 from collections.abc import Iterable, Iterator
@@ -20,9 +22,10 @@ from spectral_mlflow.monitoring import model_arrays, overview, priority
 from spectral_mlflow.monitoring.metric_columns import MetricColumns
 from spectral_mlflow.monitoring.model_arrays import ModelArrays
 from spectral_mlflow.monitoring.plot_keys import key_of
+from spectral_mlflow.monitoring.run_facts import RunFacts
 from spectral_mlflow.monitoring.visualizations import VisualizationManager
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("spectral_mlflow.monitoring.plot_worker")  # Not of `__main__`, which it is.
 
 
 class Requests:
@@ -30,7 +33,7 @@ class Requests:
 
     Attributes:
         waiting: those steps.
-        abandoned: whether the input has ended without saying that no more will come.
+        abandoned: whether the input has ended: nobody waits for what is left.
     """
 
     def __init__(self, lines: Iterable[str]) -> None:
@@ -66,7 +69,7 @@ class Requests:
                     priority.step_forward()
                 self._changed.notify()
         with self._changed:
-            self.abandoned = not self._finishing
+            self.abandoned = True
             self._changed.notify()
 
 
@@ -84,24 +87,29 @@ class PlotWorker:
         self._manager = VisualizationManager(str(self._folder))
         self._metrics = MetricColumns(run_dir / "logs" / "metrics.jsonl")
         self._known: set[int] = set()
+        self._newest = 0  # Step whose training is drawn: it shows that of those before.
+        self._loss = "Loss" if RunFacts(run_dir).is_own_loop else "Cross-entropy loss (nats per token)"
+        self._trainer = os.getppid()
 
     def draw(self, requests: Requests) -> None:
         """Draw what is asked for, until no more is."""
         for step in requests:
             for path in self._plots(step):
                 tell(plot=path, step=step, key=key_of(Path(path).name.rpartition("_step_")[0]))
-                if requests.abandoned:
+                if requests.abandoned or os.getppid() != self._trainer:  # A child of it may hold the input open.
                     return
             if not requests.waiting:  # Else the next set will be on it too.
                 self._write_overview()
-            tell(done=step)
+            if not self._manager.is_refused:  # Else it is left for later.
+                tell(done=step)
 
     def _plots(self, step: int) -> Iterator[str]:
         if arrays := self._arrays(step):
             yield from self._manager.draw_model(step, arrays)
-        if step:  # Before the first step there is a model, but no training.
+        if step > self._newest:  # Before the first step there is a model, but no training.
+            self._newest = step
             self._metrics.read()
-            yield from self._manager.draw_training(step, self._metrics.until(step))
+            yield from self._manager.draw_training(step, self._metrics.until(step), loss=self._loss)
 
     def _write_overview(self) -> None:
         try:
@@ -142,8 +150,10 @@ class Told(logging.Handler):
 def main(run_dir: str) -> int:
     """Draw until the input says that it is enough, or ends."""
     priority.step_back()
-    logging.basicConfig(handlers=[Told()], level=logging.WARNING)
-    logging.getLogger("spectral_mlflow").setLevel(logging.INFO)
+    logging.basicConfig(level=logging.WARNING)  # What others say is in the log of this process.
+    ours = logging.getLogger("spectral_mlflow")
+    ours.setLevel(logging.INFO)
+    ours.addHandler(Told())
     PlotWorker(Path(run_dir)).draw(Requests(sys.stdin))
     return 0
 

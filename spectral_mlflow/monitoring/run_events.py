@@ -103,7 +103,7 @@ class RunEvents:
 
     def relative(self, path: Path) -> str:
         """A path as events have it: from the run directory, with slashes."""
-        return path.resolve().relative_to(self._run_dir.resolve()).as_posix()
+        return path.absolute().relative_to(self._run_dir.absolute()).as_posix()
 
     def sync(self) -> None:
         """Make the journal survive a power cut.

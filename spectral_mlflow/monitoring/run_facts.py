@@ -21,7 +21,11 @@ from spectral_mlflow.monitoring.runs import changed_settings
 from spectral_mlflow.provenance import UNKNOWN
 from spectral_mlflow.settings import build, flatten, load
 
-STATES = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "killed", "completed": "finished"}
+# As the end event has it, and as results.json has.
+STATES = {
+    "FINISHED": "finished", "FAILED": "failed", "KILLED": "killed",
+    "completed": "finished", "failed": "failed", "killed": "killed",
+}  # fmt: skip
 
 
 class RunFacts:

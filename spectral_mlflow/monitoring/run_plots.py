@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spectral_mlflow.monitoring import model_arrays
 from spectral_mlflow.monitoring.model_arrays import ModelArrays
 from spectral_mlflow.monitoring.plot_process import PlotProcess
 from spectral_mlflow.monitoring.run_events import RunEvents
+
+if TYPE_CHECKING:
+    from torch import nn
 
 OVERVIEW = "overview"  # Kind of the event that ends a set of plots: the page with all of them.
 
@@ -36,23 +39,38 @@ class RunPlots:
         self._paths = dict.fromkeys(event["path"] for event in told if event.get("kind") == "plot" and "path" in event)
         self._drawn = {event.get("step") for event in told if event.get("kind") == OVERVIEW}
         self._process = PlotProcess(run_dir, self._hear)
-        self._refused = False
+        self._arrays = ModelArrays("")
+        self._failing: set[str] = set()
 
     @property
     def paths(self) -> list[str]:
         """Those that are drawn, from the run directory."""
         return list(self._paths)
 
-    def save(self, step: int, arrays: ModelArrays) -> None:
-        """Keep what the plots of a step are drawn from, and have them drawn.
+    def look(self, step: int, model: nn.Module, **shown: Any) -> dict[str, float]:
+        """Take from a model what plots show of it; one that cannot be looked at has those of its training.
 
         Args:
             step: optimizer steps done.
-            arrays: taken from the model.
+            model: is only read.
+            shown: what of it, as for `spectral_mlflow.monitoring.observation.observe`.
+
+        Returns:
+            What can be said of it in numbers, by the names of the journal.
         """
+        from spectral_mlflow.monitoring.observation import observe
+
+        self._arrays = ModelArrays(type(model).__name__)
+        with self._told(step, "look"):
+            self._arrays = observe(model, **shown)
+            return self._arrays.metrics()
+        return {}
+
+    def draw(self, step: int) -> None:
+        """Keep what was seen of the model at a step, and have its plots drawn."""
         path = model_arrays.path_of(self._folder, step)
-        with self._told(step):
-            arrays.save(path)
+        with self._told(step, "draw"):
+            self._arrays.save(path)
             self._events.artifact(path, "plot_data", step)
             self._process.ask(step)
 
@@ -64,20 +82,22 @@ class RunPlots:
         """
         for earlier in model_arrays.steps_in(self._folder):
             if earlier <= step and earlier not in self._drawn:
-                with self._told(earlier):
+                with self._told(earlier, "draw"):
                     self._process.ask(earlier)
 
     @contextmanager
-    def _told(self, step: int) -> Iterator[None]:
-        """Tell of what the system refuses, once until it has worked again."""
+    def _told(self, step: int, act: str) -> Iterator[None]:
+        """Tell of what fails, once until it has worked again: nothing of a plot is a reason to stop."""
         try:
             yield
-        except OSError as failure:
-            if not self._refused:
-                self._events.lost(step, "plot", f"the plots of step {step} are left out: {failure}")
-            self._refused = True
+        except Exception as failure:
+            if act not in self._failing:
+                reason = str(failure) if isinstance(failure, OSError) else repr(failure)
+                advice = "training goes on; the next plots are tried again"
+                self._events.alert(step, "warning", "plot", f"plots of step {step} are left out: {reason}", advice)
+            self._failing.add(act)
         else:
-            self._refused = False
+            self._failing.discard(act)
 
     def finish(self, *, stop: Callable[[], bool], tell: Callable[[float], None]) -> int:
         """Wait for those that are left (`PlotProcess.finish`).
@@ -100,7 +120,6 @@ class RunPlots:
         elif "done" in message:
             self._events.artifact(self._run_dir / "overview.html", OVERVIEW, message["done"])
         elif message["level"] in ("WARNING", "ERROR"):
-            advice = "training goes on; the plots are tried again at the next interval"
-            self._events.alert(None, "warning", "plot", message["message"], advice)
+            self._events.alert(None, "warning", "plot", message["message"], "nothing else is touched by it")
         else:
             self._events.entry(message["level"], "plots", message["message"])

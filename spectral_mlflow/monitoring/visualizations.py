@@ -7,6 +7,7 @@ interval. matplotlib is imported when the first plot is drawn.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,14 +41,20 @@ class VisualizationManager:
             viz_interval: steps between plots; 0: none.
 
         Raises:
-            UserError: the interval is below 1.
+            UserError: the interval is below 0.
         """
         if viz_interval < 0:
             raise UserError(f"viz_interval: given {viz_interval}; allowed: 1 or more steps between plots, 0 for none")
         self.viz_dir = Path(viz_dir)
         self.viz_interval = viz_interval
         self._reported: set[str] = set()
+        self._first: int | None = None  # The first step that a model was seen at.
         self._frequencies: dict[str, dict[int, Array]] = {}  # Of each part with waves, by step.
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the folder could not be written when it was last tried."""
+        return "folder" in self._reported
 
     def should_visualize(self, step: int) -> bool:
         """Whether plots are due after this step."""
@@ -67,11 +74,7 @@ class VisualizationManager:
         Returns:
             The paths written; a plot that failed is missing.
         """
-        steps = metrics.get("step", range(1, len(loss_history) + 1))
-        logged = metrics.get("loss", [])
-        losses = logged if _are_pairs(logged) else loss_history  # Pairs know their steps for sure.
-        known = {"loss": losses} | {name: v for name, v in metrics.items() if name not in ("step", "loss")}
-        return list(self.draw_training(step, {name: points(values, steps) for name, values in known.items()}))
+        return list(self.draw_training(step, self._columns(loss_history, metrics)))
 
     def generate_model_plots(
         self,
@@ -113,22 +116,44 @@ class VisualizationManager:
         Returns:
             The paths written, ``comparison_{metric}_step_{step}.png``.
         """
-        curves = {metric: known for metric in ("val_loss", "loss") if (known := _curves(experiments, metric))}
-        ends = [steps.max() for known in curves.values() for seeds in known.values() for steps, _ in seeds]
+        curves: dict[str, dict[str, list[Points]]] = {}
+        for place, experiment in enumerate(experiments, 1):
+            label = str(experiment.get("name", experiment.get("experiment_id", f"experiment {place}")))
+            known = self._columns(experiment.get("loss_history") or [], experiment.get("metrics") or {})
+            for metric in (name for name in ("val_loss", "loss") if name in known):
+                curves.setdefault(metric, {}).setdefault(label, []).append(known[metric])
+        ends = [float(np.nanmax(steps)) for of in curves.values() for seeds in of.values() for steps, _ in seeds]
 
         def plots() -> Plots:
             from spectral_mlflow.monitoring import plot_sets
 
-            return plot_sets.of_comparison(curves)
+            return plot_sets.of_comparison(
+                {metric: curves[metric] for metric in ("val_loss", "loss") if metric in curves}
+            )
 
         return list(self._draw(int(max(ends, default=0)), plots))
 
-    def draw_training(self, step: int, metrics: Mapping[str, Points]) -> Iterator[str]:
+    def _columns(self, loss_history: Sequence[float], metrics: Mapping[str, Any]) -> dict[str, Points]:
+        """Steps and values of the loss and of each metric that has some; what is none is logged and left out."""
+        logged = metrics.get("loss", [])
+        losses = logged if _are_pairs(logged) or not len(loss_history) else loss_history  # Pairs know their steps.
+        steps = metrics.get("step", range(1, len(losses) + 1))
+        columns = {}
+        for name, values in {"loss": losses, **{n: v for n, v in metrics.items() if n not in ("step", "loss")}}.items():
+            try:
+                if len(values):
+                    columns[name] = points(values, steps)
+            except Exception as failure:
+                self._report(name, "metric %s is not drawn: %r", name, failure)
+        return columns
+
+    def draw_training(self, step: int, metrics: Mapping[str, Points], *, loss: str = "Loss") -> Iterator[str]:
         """Draw how the training went.
 
         Args:
             step: names the files.
             metrics: name to steps (n,) and values (n,).
+            loss: title of the loss, with its unit.
 
         Yields:
             Each path, when it is written.
@@ -137,7 +162,7 @@ class VisualizationManager:
         def plots() -> Plots:
             from spectral_mlflow.monitoring import plot_sets
 
-            return plot_sets.of_training(metrics)
+            return plot_sets.of_training(metrics, loss)
 
         return self._draw(step, plots)
 
@@ -163,19 +188,26 @@ class VisualizationManager:
 
             known: Plots = {}
             for name, waves in arrays.waves.items():
-                known |= plot_sets.of_waves(waves, *self._evolution(name, step), part=name if known else "")
+                part = f"_{re.sub(r'[^0-9A-Za-z]', '_', name)}" if known else ""
+                drawn = plot_sets.of_waves(waves, *self._evolution(name, step), arrays.context)
+                known |= {f"{plot}{part}": draw for plot, draw in drawn.items()}
             if arrays.attention:
                 known |= plot_sets.of_attention(arrays.attention)
-            if known and not any(self.viz_dir.glob("parameters_step_*.png")):  # They stay as many as they are.
+            if known and step == self._first:  # They stay as many as they are.
                 known |= plot_sets.of_parameters(arrays.parameters)
             return known
 
         return self._draw(step, plots)
 
     def remember(self, step: int, arrays: ModelArrays) -> None:
-        """Take note of the frequencies of a step without drawing it."""
+        """Take note of the frequencies of a step without drawing it; of very many steps only some are kept."""
+        self._first = step if self._first is None else min(step, self._first)
         for name, waves in arrays.waves.items():
-            self._frequencies.setdefault(name, {})[step] = waves.frequencies
+            known = self._frequencies.setdefault(name, {})
+            known[step] = waves.frequencies
+            if len(known) > 2 * MOST_STEPS:
+                for dropped in sorted(known)[1:-1:2]:
+                    del known[dropped]
 
     def _evolution(self, part: str, step: int) -> tuple[list[int], Array]:
         """The frequencies of a part up to a step, at most of `MOST_STEPS` steps."""
@@ -235,14 +267,3 @@ def points(values: Sequence[Any], steps: Sequence[float]) -> Points:
 
 def _are_pairs(values: Sequence[Any]) -> bool:
     return len(values) > 0 and all(isinstance(value, (tuple, list)) and len(value) == 2 for value in values)
-
-
-def _curves(experiments: Sequence[Mapping[str, Any]], metric: str) -> dict[str, list[Points]]:
-    curves: dict[str, list[Points]] = {}
-    for place, experiment in enumerate(experiments, 1):
-        metrics, history = experiment.get("metrics", {}), experiment.get("loss_history", [])
-        values = metrics.get(metric, history if metric == "loss" else [])
-        if len(values):
-            label = str(experiment.get("name", experiment.get("experiment_id", f"experiment {place}")))
-            curves.setdefault(label, []).append(points(values, metrics.get("step", range(1, len(history) + 1))))
-    return curves

@@ -12,7 +12,7 @@ from matplotlib.ticker import NullLocator
 from numpy.typing import ArrayLike
 
 from spectral_mlflow.errors import UserError
-from spectral_mlflow.plots import ink, style
+from spectral_mlflow.plots import ink, style, wording
 from spectral_mlflow.plots.heat import color_scale, heat
 from spectral_mlflow.plots.series import Array, array, mean, names
 
@@ -21,6 +21,7 @@ GAP = 0.06  # Between two maps, as a share of one.
 LABEL = 8.0  # Size of a token's label in points,
 SMALLEST = 0.15  # and the inches that it needs.
 NARROWEST = 5.6  # Inches that the title needs from the first map on.
+NUMBERED = 4  # Tokens from which on a map has room for a number.
 SHARPEST = 32  # Pixels that a map has at least.
 
 
@@ -35,7 +36,14 @@ class Look(NamedTuple):
 
 
 @style.house_style
-def attention_maps(weights: ArrayLike, labels: Sequence[str]) -> Figure:
+def attention_maps(
+    weights: ArrayLike,
+    labels: Sequence[str],
+    *,
+    layers: Sequence[int] | None = None,
+    heads: Sequence[int] | None = None,
+    of: tuple[int, int] | None = None,
+) -> Figure:
     """How much each token attends to those before it, by layer and head, with the mean entropy of each head.
 
     The colours follow the square root of a weight: a token that looks at fifty others evenly is still seen. The entropy
@@ -45,16 +53,26 @@ def attention_maps(weights: ArrayLike, labels: Sequence[str]) -> Figure:
         weights: (L, H, T, T), of each layer and head the weights of query i (row) for key j <= i; what lies above the
             diagonal is not looked at. Of more than eight layers or heads, eight evenly chosen ones are drawn.
         labels: T texts, the tokens.
+        layers: their numbers, from 1; by default 1 to L.
+        heads: their numbers, from 1; by default 1 to H.
+        of: how many layers and heads the model has, where those given are chosen from it.
 
     Raises:
         UserError: shapes or labels that do not go together.
     """
     look = Look("Attention maps", "weight (square-root scale)", _root, "mean entropy in nats", entropy)
-    return _maps(array(weights, "LHTT"), labels, look)
+    return _maps(array(weights, "LHTT"), labels, look, (layers, heads), of)
 
 
 @style.house_style
-def phase_coherence(coherence: ArrayLike, labels: Sequence[str]) -> Figure:
+def phase_coherence(
+    coherence: ArrayLike,
+    labels: Sequence[str],
+    *,
+    layers: Sequence[int] | None = None,
+    heads: Sequence[int] | None = None,
+    of: tuple[int, int] | None = None,
+) -> Figure:
     """How far the phases of queries and keys agree, by layer and head, with the mean of each head.
 
     The coherence of query i and key j is ``|mean_w exp(i (phi_q[i,w] - phi_k[j,w]))|``: 1 where all waves are the same
@@ -64,12 +82,15 @@ def phase_coherence(coherence: ArrayLike, labels: Sequence[str]) -> Figure:
         coherence: (L, H, T, T), for each layer and head, query (row) and key j <= i; what lies above the diagonal is
             not looked at. Of more than eight layers or heads, eight evenly chosen ones are drawn.
         labels: T texts, the tokens.
+        layers: their numbers, from 1; by default 1 to L.
+        heads: their numbers, from 1; by default 1 to H.
+        of: how many layers and heads the model has, where those given are chosen from it.
 
     Raises:
         UserError: shapes or labels that do not go together.
     """
     look = Look("Phase coherence", "coherence", np.asarray, "mean of a head", coherence_of_head)
-    return _maps(array(coherence, "LHTT"), labels, look)
+    return _maps(array(coherence, "LHTT"), labels, look, (layers, heads), of)
 
 
 def _root(values: Array) -> Array:
@@ -90,11 +111,21 @@ def coherence_of_head(maps: Array) -> Array:
     return mean(maps.reshape(*maps.shape[:-2], -1), -1)
 
 
-def _maps(values: Array, labels: Sequence[str], look: Look) -> Figure:
+def _maps(
+    values: Array,
+    labels: Sequence[str],
+    look: Look,
+    numbers: tuple[Sequence[int] | None, Sequence[int] | None],
+    of: tuple[int, int] | None,
+) -> Figure:
     layers, heads, size, keys = values.shape
     if size != keys:
         raise UserError(f"plot: given maps of shape ({size}, {keys}); allowed: (T, T), a row and a column a token")
-    tokens = [ink.token(label) for label in names(labels, size)]
+    tokens = [wording.token(label) for label in names(labels, size)]
+    numbered = [
+        names(range(1, count + 1) if known is None else known, count)
+        for known, count in zip(numbers, (layers, heads), strict=True)
+    ]
     seen = np.tril(np.ones((size, size), dtype=bool))
     if not np.isfinite(values[..., seen]).any():
         return ink.empty(look.title, "no finite values" if values.size else "no data yet")
@@ -102,23 +133,26 @@ def _maps(values: Array, labels: Sequence[str], look: Look) -> Figure:
     maps = np.where(seen & np.isfinite(values), values, np.nan)
     rows, columns = evenly(layers, MOST_LAYERS), evenly(heads, MOST_HEADS)
     shown = maps[np.ix_(rows, columns)]
-    note = ink.counts(((layers, "layer"), (heads, "head"), (size, "token")))
-    note += f" · {len(rows)} \N{MULTIPLICATION SIGN} {len(columns)} shown" if shown.size < maps.size else ""
+    given = (
+        wording.some(len(chosen), most) for chosen, most in zip((rows, columns), of or (layers, heads), strict=True)
+    )
+    note = wording.counts(zip((*given, size), ("layer", "head", "token"), strict=True))
     note += f" · {broken:,} not finite" if broken else ""
-    named = [f"layer {row + 1}" for row in rows], [f"head {column + 1}" for column in columns]
+    named = [f"layer {numbered[0][row]}" for row in rows], [f"head {numbered[1][column]}" for column in columns]
     return _figure(shown, *named, tokens, look, note)
 
 
 def _figure(maps: Array, rows: list[str], columns: list[str], tokens: list[str], look: Look, note: str) -> Figure:
     side = float(np.clip(6.4 / max(len(rows), len(columns)), 1.0, 3.8))
     named = side * (1 - GAP) / len(tokens) >= SMALLEST
-    longest = max(ink.width(token, LABEL) for token in tokens) + 0.08 if named else 0.0
+    longest = max(wording.width(token, LABEL) for token in tokens) + 0.08 if named else 0.0
     left, right, top, bottom = 0.75 + longest, 1.0, 1.05, 0.45 + longest
     right = max(right, NARROWEST - len(columns) * side)
     figure = ink.new(len(columns) * side + left + right, len(rows) * side + top + bottom)
     ink.heading(figure, look.title, note)
     axes = ink.plot(figure, ink.grid(figure, left=left, right=right, top=top, bottom=bottom)[0])
-    axes.set_title(f"Rows: queries, columns: keys; numbers: {look.summary}", pad=22)
+    numbers = f"; numbers: {look.summary}" if len(tokens) >= NUMBERED else ""
+    axes.set_title(f"Rows: queries, columns: keys{numbers}", pad=22)
     colors = style.palette().sequential()
     heat(axes, _mosaic(look.shown(maps)), colors, (0, 1), (0, len(columns) - GAP, len(rows) - GAP, 0))
     axes.xaxis.set_major_locator(NullLocator())
@@ -150,7 +184,7 @@ def _mosaic(maps: Array) -> Array:
 
 
 def _name_maps(axes: Axes, rows: list[str], columns: list[str], labels: float) -> None:
-    look = {"color": style.palette().muted, "fontsize": ink.LABEL}
+    look = {"color": style.palette().muted, "fontsize": wording.LABEL}
     above, beside = ink.shifted(axes, 0, 5), ink.shifted(axes, -6 - 72 * labels, 0)
     for place, text in enumerate(columns):
         axes.text(place + (1 - GAP) / 2, 0, text, look, transform=above, ha="center", va="bottom")
@@ -160,7 +194,7 @@ def _name_maps(axes: Axes, rows: list[str], columns: list[str], labels: float) -
 
 def _number_maps(axes: Axes, numbers: Array, tokens: Sequence[str]) -> None:
     """What sums up a head, where its map is empty: above the diagonal."""
-    if len(tokens) < 4:
+    if len(tokens) < NUMBERED:
         return
     for (row, column), value in np.ndenumerate(numbers):
         if np.isfinite(value):
@@ -184,7 +218,7 @@ def _caption(axes: Axes, room: float, tokens: list[str]) -> None:
     """The text that was read, as far as it fits on a line."""
     between = "" if max(map(len, tokens)) == 1 else " "
     text = "tokens: " + between.join(tokens)
-    while ink.width(text, 8.5) > room:
-        text = text[: int(len(text) * min(0.98, room / ink.width(text, 8.5))) - 1] + "…"
+    while wording.width(text, 8.5) > room:
+        text = text[: int(len(text) * min(0.98, room / wording.width(text, 8.5))) - 1] + "…"
     axes.annotate(text, (0, 0), (0, -8), xycoords="axes fraction", textcoords="offset points", va="top",
                   color=style.palette().muted, fontsize=8.5)  # fmt: skip

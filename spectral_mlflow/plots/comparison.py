@@ -10,15 +10,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from numpy.typing import ArrayLike
 
-from spectral_mlflow.plots import ink, style
-from spectral_mlflow.plots.series import Array, Series, finite, series, smooth, thin
+from spectral_mlflow.plots import ink, style, wording
+from spectral_mlflow.plots.series import Array, Series, drawable, series, smooth, thin
 
 Stroke = str | tuple[float, tuple[float, ...]]
 
 BAND_FROM = 3  # Seeds from which on a band says more than their lines.
 STROKES: tuple[Stroke, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
 LONGEST = "\N{MINUS SIGN}0.001234"  # A value at the end of a line, for the room that it takes.
-MOST_LABEL = 4.5  # Inches for labels beside curves: longer ones are cut off at the edge.
+MOST_LABEL = 4.5  # Inches for labels beside curves: longer ones are shortened.
+MOST_NAMED = 40  # Curves with a label at their end.
 SAFE = 4  # Colours that can be told apart with any colour vision: the next ones get another stroke.
 
 
@@ -34,7 +35,8 @@ def learning_curves(
 ) -> Figure:
     """One line for each label: the mean over its seeds, with a band of one standard deviation.
 
-    The mean runs where every seed has values; in between they are interpolated. With two seeds both are drawn, thin,
+    The mean runs where every seed has values; in between they are interpolated. Where that is less than all seeds
+    together, as after the divergence of one, each is drawn, thin, and the figure says so; with two seeds both are drawn
     instead of the band. Values that are not finite are left out and counted.
 
     Args:
@@ -48,21 +50,32 @@ def learning_curves(
     Raises:
         UserError: steps and values of different lengths.
     """
-    known = {label: [_usable(seed, log=log) for seed in seeds] for label, seeds in curves.items()}
-    seen = {label: [finite(seed) for seed in seeds if finite(seed)[0].size] for label, seeds in known.items()}
+    given = {label: [series(*seed) for seed in seeds] for label, seeds in curves.items()}
+    seen = {label: [drawable(seed, log=log) for seed in seeds] for label, seeds in given.items()}
+    seen = {label: [seed for seed in seeds if seed[0].size] for label, seeds in seen.items()}
     seen = {label: seeds for label, seeds in seen.items() if seeds}
     if not seen:
         return ink.empty(title)
-    figure = ink.new(8, 4.6)
-    ink.heading(figure, title, _seeds([len(seeds) for seeds in seen.values()]))
-    right = 0.3 + max(ink.width(f"{label} {LONGEST}", ink.LABEL) for label in seen)
-    place = ink.grid(figure, right=min(right, MOST_LABEL))[0]
-    axes = ink.plot(figure, place, metric[:1].upper() + metric[1:] + (" (log scale)" if log else ""))
-    labels = [_curve(axes, label, seeds, _look(place), smoothing) for place, (label, seeds) in enumerate(seen.items())]
-    ink.mark_unseen(axes, [seed for seeds in known.values() for seed in seeds], np.inf)
+    named = min(len(seen), MOST_NAMED)
+    figure = ink.new(8, max(4.6, 1.4 + 0.17 * named))
+    value = wording.width(f" {LONGEST}", wording.LABEL)
+    texts, common = wording.told_apart(list(seen)[:named], MOST_LABEL - value - 0.3)
+    notes = [*_seeds(list(seen.values())), *([f"{named} of {len(seen)} are named"] if named < len(seen) else [])]
+    ink.heading(figure, title, "\n".join([" · ".join(notes), common]).strip())
+    right = 0.3 + value + max(wording.width(text, wording.LABEL) for text in texts)
+    place = ink.grid(figure, right=right)[0]
+    axes = ink.plot(figure, place)
+    heading = metric[:1].upper() + metric[1:] + (" (log scale)" if log else "")
+    axes.set_title(wording.shortened(heading, ink.size(axes)[0], wording.TITLE))
+    ends = [_curve(axes, seeds, _look(place), smoothing) for place, seeds in enumerate(seen.values())]
+    ink.mark_unseen(axes, [seed for seeds in given.values() for seed in seeds], np.inf, log=log)
     ink.step_axis(axes)
     axes.set_xlabel(across)
     (ink.log_numbers if log else ink.plain_numbers)(axes)
+    labels = [
+        ink.EndLabel(end, f"{text} {wording.number(end)}", _look(place)[1])
+        for place, (end, text) in enumerate(zip(ends, texts, strict=False))
+    ]
     ink.end_labels(axes, labels)
     return figure
 
@@ -78,20 +91,22 @@ def parameters(parts: Mapping[str, int], *, title: str = "Parameters") -> Figure
     total = sum(parts.values())
     if not total:
         return ink.empty(title)
-    names, sizes = zip(*sorted(parts.items(), key=lambda part: part[1]), strict=True)
+    parts = dict(sorted(parts.items(), key=lambda part: part[1]))
+    names, common = wording.told_apart(list(parts), MOST_LABEL - 0.25)
+    sizes = list(parts.values())
     figure = ink.new(8, 1.0 + 0.36 * len(parts))
-    ink.heading(figure, title, f"{total:,} in all")
+    ink.heading(figure, title, f"{total:,} in all\n{common}".strip())
     shares = [f"{size:,}  ({size / total:.1%})" for size in sizes]
-    left, right = (0.25 + max(ink.width(text, ink.LABEL) for text in texts) for texts in (names, shares))
-    axes = ink.plot(figure, ink.grid(figure, left=min(left, MOST_LABEL), right=right, top=0.6, bottom=0.15)[0])
+    left, right = (0.3 + max(wording.width(text, wording.LABEL) for text in texts) for texts in (names, shares))
+    axes = ink.plot(figure, ink.grid(figure, left=left, right=right, top=0.6, bottom=0.15)[0])
     colors = style.palette()
     axes.barh(range(len(names)), sizes, height=0.62, color=colors.lines[0], alpha=0.85)
-    axes.set_yticks(range(len(names)), [ink.printable(name) for name in names])
+    axes.set_yticks(range(len(names)), names)
     axes.tick_params(axis="y", labelcolor=colors.ink)
     for place, (size, share) in enumerate(zip(sizes, shares, strict=True)):
         axes.annotate(
             share, (size, place), (6, 0), textcoords="offset points",
-            va="center", color=colors.muted, fontsize=ink.LABEL,
+            va="center", color=colors.muted, fontsize=wording.LABEL,
         )  # fmt: skip
     axes.grid(visible=False)
     axes.spines["bottom"].set_visible(False)
@@ -100,17 +115,27 @@ def parameters(parts: Mapping[str, int], *, title: str = "Parameters") -> Figure
     return figure
 
 
-def _usable(seed: tuple[ArrayLike, ArrayLike], *, log: bool) -> Series:
-    steps, values = series(*seed)
-    return steps, np.where(values <= 0, np.nan, values) if log else values
+def _seeds(curves: Sequence[Sequence[Series]]) -> list[str]:
+    """What the lines are, and where they are not what they seem."""
 
+    def some(amount: int) -> str:
+        return "" if amount == len(curves) else f"{amount} of {len(curves)}: "
 
-def _seeds(amounts: Sequence[int]) -> str:
+    amounts = [len(_together(seeds)[1]) for seeds in curves]
     least, most = min(amounts), max(amounts)
-    if most == 1:
-        return ""
     seeds = f"{most} seeds" if least == most else f"{least} to {most} seeds"
-    return f"mean of {seeds}, band: ± 1 standard deviation" if most >= BAND_FROM else f"mean of {seeds}"
+    notes = [f"mean of {seeds}"] if most > 1 else []
+    notes += ["band: ± 1 standard deviation"] if most >= BAND_FROM else []
+    alone = sum(amount < len(seeds) for amount, seeds in zip(amounts, curves, strict=True))
+    short = sum(_ends_early(seeds) for seeds in curves) - alone
+    doubts = [f"{some(alone)}no steps common to all seeds: the longest alone"] if alone else []
+    doubts += [f"{some(short)}the mean ends where a seed ends"] if short else []
+    return [text for text in (", ".join(notes), *doubts) if text]
+
+
+def _ends_early(seeds: Sequence[Series]) -> bool:
+    """Whether the mean over seeds ends before the last of them."""
+    return bool(_together(seeds)[0][-1] < max(steps[-1] for steps, _ in seeds)) or len(_together(seeds)[1]) < len(seeds)
 
 
 def _look(place: int) -> tuple[Stroke, str]:
@@ -118,8 +143,8 @@ def _look(place: int) -> tuple[Stroke, str]:
     return STROKES[place // SAFE % len(STROKES)], colors[place % len(colors)]
 
 
-def _curve(axes: Axes, label: str, seeds: Sequence[Series], look: tuple[Stroke, str], smoothing: float) -> ink.EndLabel:
-    """Draw the seeds of one label; the label for the end of its line."""
+def _curve(axes: Axes, seeds: Sequence[Series], look: tuple[Stroke, str], smoothing: float) -> float:
+    """Draw the seeds of one label; the value at the end of its line."""
     stroke, color = look
     seeds = [(steps, smooth(values, int(smoothing * values.size))) for steps, values in seeds]
     steps, values = _together(seeds)
@@ -127,12 +152,12 @@ def _curve(axes: Axes, label: str, seeds: Sequence[Series], look: tuple[Stroke, 
     if len(values) >= BAND_FROM:
         spread = values.std(0, ddof=1)
         axes.fill_between(steps, mean - spread, mean + spread, color=color, alpha=0.18, linewidth=0, zorder=2)
-    elif len(seeds) > 1:
+    if len(seeds) > 1 and (len(values) < BAND_FROM or _ends_early(seeds)):
         for seed in seeds:
             axes.plot(*thin(seed), color=color, linewidth=0.7, alpha=0.45, zorder=2)
     marker = "o" if steps.size <= 20 else ""
     axes.plot(*thin((steps, mean)), color=color, linestyle=stroke, marker=marker, markersize=3.5, zorder=3)
-    return ink.EndLabel(float(mean[-1]), f"{label} {ink.number(mean[-1])}", color)
+    return float(mean[-1])
 
 
 def _together(seeds: Sequence[Series]) -> tuple[Array, Array]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter
 
-from spectral_mlflow.plots import ink, style
+from spectral_mlflow.plots import ink, style, wording
 from spectral_mlflow.plots.heat import color_scale, heat
 from spectral_mlflow.plots.series import Array, quantiles
 
@@ -58,8 +59,10 @@ def draw_density(axes: Axes, steps: Array, f: Array) -> None:
     heat(axes, shares[columns].T[::-1], colors, (0, most), (first, last, *arc))
     axes.set_ylabel("f mod 1 (turns)")
     ink.plain_numbers(axes)
+    if arc[0] < 0 or arc[1] > 1:  # Over the end of the turn, where frequencies begin at 0 again.
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda place, _: wording.number(round(place, 9) % 1)))
     ink.step_axis(axes)
-    color_scale(axes, colors, "density", ("0", ink.number(round(most, 1))))
+    color_scale(axes, colors, "density", ("0", wording.number(round(most, 1))))
 
 
 def draw_distances(axes: Axes, steps: Array, moved: Array) -> None:
@@ -76,7 +79,7 @@ def draw_distances(axes: Axes, steps: Array, moved: Array) -> None:
     ends = ((low, "10 %", muted), (middle, "median", color), (high, "90 %", muted))
     known = [(values[np.isfinite(values)][-1], name, look) for values, name, look in ends]
     ink.end_labels(
-        axes, [ink.EndLabel(end, f"{name}\n{ink.number(float(f'{end:.2g}'))}", look) for end, name, look in known]
+        axes, [ink.EndLabel(end, f"{name}\n{wording.number(float(f'{end:.2g}'))}", look) for end, name, look in known]
     )
 
 

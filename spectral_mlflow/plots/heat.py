@@ -7,13 +7,14 @@ from matplotlib.colors import Colormap
 from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike
 
-from spectral_mlflow.plots import ink, style
+from spectral_mlflow.plots import ink, style, wording
 from spectral_mlflow.plots.series import Array
 
 Extent = tuple[float, float, float, float]
 Limits = tuple[float, float]
 
 SCALE = 0.1  # Width of a colour scale in inches, and its distance from the axes.
+ENDS = 0.25  # Inches that the meaning of an end takes from the height of a scale.
 
 
 def heat(axes: Axes, values: Array, colors: Colormap, limits: Limits, extent: Extent) -> AxesImage:
@@ -57,4 +58,6 @@ def color_scale(axes: Axes, colors: Colormap, label: str, ends: tuple[str, str])
     muted = style.palette().muted
     for height, end, va in ((0, ends[0], "bottom"), (1, ends[1], "top")):
         axes.text(text, height, end, transform=axes.transAxes, va=va, color=muted, fontsize=8.5)
-    axes.text(text, 0.5, label, transform=axes.transAxes, va="center", rotation=90, color=muted)
+    low = ink.size(axes)[1] < wording.width(label, 9) + 2 * ENDS
+    beside = (max(wording.width(end, 8.5) for end in ends) + 0.06) * inch if low else 0.0
+    axes.text(text + beside, 0.5, label, transform=axes.transAxes, va="center", rotation=90, color=muted)

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.font_manager import findfont, get_font
 from matplotlib.gridspec import SubplotSpec
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import (
+    FixedLocator,
+    Formatter,
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    NullLocator,
+)
 from matplotlib.transforms import ScaledTranslation, Transform
 
-from spectral_mlflow.plots import style
-from spectral_mlflow.plots.series import Array, Series
+from spectral_mlflow.plots import style, wording
+from spectral_mlflow.plots.series import Array, Series, beginning
 
-LABEL = 8.5  # Size in points of what labels a line, a bar or a tick.
-
-MOST_LETTERS = 14  # Of a token.
+FLATTEST = 1e-6  # What a y axis spans at least, as a share of its values: less takes more digits than there is room.
 TICKS = 5  # Intervals of an axis at most: ticks take half of the time of a plot.
-
-_UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
-_VISIBLE = str.maketrans({" ": "␣", "\n": "↵", "\t": "⇥", "\r": "\\r"})
 
 
 class EndLabel(NamedTuple):
@@ -90,20 +90,12 @@ def size(axes: Axes) -> tuple[float, float]:
     return float(width / dpi), float(height / dpi)
 
 
-def width(text: str, size: float) -> float:
-    """How wide a text is at a size in points, in inches."""
-    font = get_font(findfont("DejaVu Sans"))
-    font.set_size(size, 72)
-    font.set_text(printable(text))
-    return float(font.get_width_height()[0] / 64 / 72)
-
-
 def heading(figure: Figure, title: str, note: str = "") -> None:
     """Title at the top left, a note in a quiet colour at the top right."""
     margin = 0.14 / figure.get_figwidth()
     color, height = style.palette().muted, 1 - 0.13 / figure.get_figheight()
-    figure.suptitle(printable(title), x=margin, y=height, ha="left", va="top")
-    figure.text(1 - margin, height, printable(note), ha="right", va="top", color=color, fontsize=8.5)
+    figure.suptitle(wording.printable(title), x=margin, y=height, ha="left", va="top")
+    figure.text(1 - margin, height, wording.printable(note), ha="right", va="top", color=color, fontsize=8.5)
 
 
 def empty(title: str, reason: str = "no data yet") -> Figure:
@@ -114,25 +106,31 @@ def empty(title: str, reason: str = "no data yet") -> Figure:
     return figure
 
 
-def counts(parts: Iterable[tuple[int, str]]) -> str:
-    """Amounts with their nouns, multiplied: 1,024 tokens times 1 wave."""
-    return " \N{MULTIPLICATION SIGN} ".join(f"{amount:,} {noun}{'' if amount == 1 else 's'}" for amount, noun in parts)
+class Numbers(Formatter):
+    """Numbers at ticks, with as many digits as their distance takes."""
 
+    digits = 4
 
-def number(value: float, *_: object) -> str:
-    """A number in few characters: 12.5k, 0.003, 4e-6."""
-    for unit, letter in _UNITS:
-        if unit <= abs(value) < 1e15:
-            return f"{value / unit:.4g}{letter}"
-    text = f"{value:.4g}"
-    mantissa, exponent = text.split("e") if "e" in text else (text, "")
-    return (f"{mantissa}e{int(exponent)}" if exponent else text).replace("-", "\N{MINUS SIGN}")
+    def __call__(self, value: float, *_: object) -> str:
+        """The number at a tick."""
+        return wording.number(value, self.digits)
+
+    def set_locs(self, locs: Any) -> None:
+        """Take the places of all ticks."""
+        places = np.unique(locs)
+        if places.size > 1:
+            apart, most = np.diff(places).min(), np.abs(places).max()
+            self.digits = int(np.clip(np.floor(np.log10(most)) - np.floor(np.log10(apart)) + 2, 4, 15))
 
 
 def plain_numbers(axes: Axes) -> None:
     """Let the y axis carry numbers as people write them, without an offset at its end."""
+    low, high = axes.get_ylim()
+    least = FLATTEST * max(abs(low), abs(high))
+    if high - low < least:
+        axes.set_ylim((low + high - least) / 2, (low + high + least) / 2)
     axes.yaxis.set_major_locator(MaxNLocator(TICKS, steps=[1, 2, 2.5, 5, 10]))
-    axes.yaxis.set_major_formatter(FuncFormatter(number))
+    axes.yaxis.set_major_formatter(Numbers())
 
 
 def log_numbers(axes: Axes) -> None:
@@ -141,7 +139,7 @@ def log_numbers(axes: Axes) -> None:
     low, high = axes.get_ylim()
     subs = (1.0,) if high / low > 1e3 else (1.0, 2.0, 5.0)
     axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=7))
-    axes.yaxis.set_major_formatter(FuncFormatter(number))
+    axes.yaxis.set_major_formatter(Numbers())
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_minor_formatter(NullFormatter())
 
@@ -153,34 +151,45 @@ def step_axis(axes: Axes) -> None:
         axes.set_xlim(low - 1, high + 1)
     axes.xaxis.set_major_locator(MaxNLocator(TICKS, integer=True))
     small = max(abs(low), abs(high)) < 1e5
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}" if small else number(step)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}") if small else Numbers())
 
 
 def whole_numbers(axis: Axis, amount: int) -> None:
     """An axis that counts things from 1 on."""
     axis.set_major_locator(FixedLocator(range(1, amount + 1, -(-amount // 8))))
-    axis.set_major_formatter(FuncFormatter(number))
+    axis.set_major_formatter(Numbers())
 
 
-def mark_unseen(axes: Axes, known: Iterable[Series], limit: float) -> None:
+def mark_unseen(axes: Axes, known: Iterable[Series], limit: float, *, log: bool = False) -> None:
     """Show at the upper edge where values are NaN, infinite or above the limit, and how many.
 
-    To be called before `step_axis`, which then makes room for the marks too.
+    On a logarithmic scale zero and below is not seen either. That a curve begins above the limit is no alarm. To be
+    called when the title stands and before `step_axis`, which then makes room for the marks too.
     """
+    known = list(known)
     steps, values = (np.concatenate(parts) for parts in zip(*known, strict=True))
+    early = np.concatenate([beginning(values, limit) for _, values in known])
     broken = ~np.isfinite(values)
+    low = ~broken & (values <= 0) & log
     above = ~broken & (values > limit)
-    notes = [f"{count} {what}" for count, what in ((broken.sum(), "not finite"), (above.sum(), "off scale")) if count]
-    if not notes:
-        return
-    color = style.palette().alert
-    shown = steps[broken | above]
+    alarms = ((broken, "not finite"), (low, "not above 0"), (above & ~early, "off scale"))
+    notes = [f"{where.sum():,} {what}" for where, what in alarms if where.any()]
+    first = [f"from {wording.number(values[above & early].max())}"] if (above & early).any() else []
+    colors = style.palette()
+    title, room = axes.get_title(loc="left"), size(axes)[0] - 0.15
+    text = " · ".join(first + notes)
+    if notes and wording.width(text, 8) > room - wording.width(title, wording.TITLE):
+        text = f"{sum(int(where.sum()) for where, _ in alarms):,} not shown"
+    if text:
+        axes.set_title(wording.shortened(title, room - wording.width(text, 8), wording.TITLE), loc="left")
+    axes.set_title(text, loc="right", color=colors.alert if notes else colors.muted, fontsize=8, fontweight="normal")
+    shown = steps[np.any([where for where, _ in alarms], axis=0)]
     shown = shown[:: max(1, shown.size // 200)]
-    axes.plot(
-        shown, np.ones(shown.size), linestyle="none", marker="|", markersize=9, color=color,
-        transform=axes.get_xaxis_transform(), clip_on=False, zorder=4,
-    )  # fmt: skip
-    axes.set_title(" · ".join(notes), loc="right", color=color, fontsize=8, fontweight="normal")
+    if notes:
+        axes.plot(
+            shown, np.ones(shown.size), linestyle="none", marker="|", markersize=9, color=colors.alert,
+            transform=axes.get_xaxis_transform(), clip_on=False, zorder=4,
+        )  # fmt: skip
 
 
 def end_labels(axes: Axes, labels: Sequence[EndLabel]) -> None:
@@ -197,7 +206,7 @@ def end_labels(axes: Axes, labels: Sequence[EndLabel]) -> None:
     wanted = axes.transAxes.inverted().transform(axes.transData.transform(points))[:, 1]
     for label, height in zip(shown, _apart(wanted, gap), strict=True):
         axes.text(
-            1.012, height, printable(label.text), transform=axes.transAxes,
+            1.012, height, wording.printable(label.text), transform=axes.transAxes,
             color=label.color, fontsize=8.5, va="center", ha="left",
         )  # fmt: skip
 
@@ -218,25 +227,3 @@ def _apart(heights: Array, gap: float) -> Array:
 def _lower_end(group: Sequence[float], gap: float) -> float:
     height = gap * len(group)
     return max(0.0, min(1 - height, sum(group) / len(group) - height / 2))
-
-
-def token(text: str) -> str:
-    """A token as a label: its white space visible, its end left out where it is very long."""
-    label = printable(text.translate(_VISIBLE))
-    return label if len(label) <= MOST_LETTERS else label[: MOST_LETTERS - 1] + "…"
-
-
-def printable(text: str) -> str:
-    """A text with everything escaped that the font cannot show."""
-    known = _letters()
-    return "".join(letter if letter == "\n" or ord(letter) in known else _escaped(letter) for letter in text)
-
-
-def _escaped(letter: str) -> str:
-    return letter.encode("unicode_escape").decode()
-
-
-@functools.cache
-def _letters() -> frozenset[int]:
-    with matplotlib.rc_context({"font.family": "DejaVu Sans"}):
-        return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())

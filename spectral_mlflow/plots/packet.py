@@ -38,16 +38,25 @@ def packets(waves: Array) -> Array:
     return np.where(known.any(1), np.where(known, waves, 0).sum(1), np.nan)
 
 
-def interference(packets: Array) -> Array:
-    """How much the packets (N, P) of each pair strengthen or cancel each other over the positions: (N, N).
+def apart(waves: Array) -> Array:
+    """Single waves (N, W, P) with zeros for those that are not finite, NaN for a token that has no others."""
+    known = np.isfinite(waves)
+    return np.where(known.any((1, 2), keepdims=True), np.where(known, waves, 0), np.nan)
 
-    ``I_ij = 2 sum_p s_i s_j / (sum_p s_i^2 + sum_p s_j^2)``: the share by which the energy of the sum exceeds the
-    energies of both, ``sum_p (s_i + s_j)^2 = (1 + I_ij) sum_p (s_i^2 + s_j^2)``, after the interference term
-    ``2 s_1 s_2`` of two-beam interference (Born and Wolf, Principles of Optics, 1999, section 7.2). 1: both are the
-    same; 0: their energies add up; -1: nothing is left of them. NaN where both are zero or not known.
+
+def interference(waves: Array) -> Array:
+    """How much the single waves (N, W, P) of each two tokens strengthen or cancel each other: (N, N).
+
+    ``I_ij = 2 <s_i, s_j> / (|s_i|^2 + |s_j|^2)`` over all waves and positions: the share by which the energy of both
+    together exceeds their energies, ``|s_i + s_j|^2 = (1 + I_ij) (|s_i|^2 + |s_j|^2)``, after the interference term
+    ``2 s_1 s_2`` of two-beam interference (Born and Wolf, Principles of Optics, 1999, section 7.2). A wave meets only
+    the same wave of the other token: each has a direction of its own in the embedding, and these are nearly
+    orthogonal. 1: both are the same; 0: their energies add up; -1: nothing is left of them. NaN where both are zero or
+    not known.
     """
-    unit = np.abs(packets[np.isfinite(packets)]).max(initial=0) or 1.0  # Squares of what is very large or small.
-    scaled = packets / unit
+    known = apart(waves).reshape(len(waves), waves.shape[1] * waves.shape[2])
+    unit = np.abs(known[np.isfinite(known)]).max(initial=0) or 1.0  # Squares of what is very large or small.
+    scaled = known / unit
     products = scaled @ scaled.T
     energy = np.diag(products)
     both = energy[:, None] + energy

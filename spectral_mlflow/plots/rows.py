@@ -6,14 +6,17 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import NullLocator
 
-from spectral_mlflow.plots import ink, packet, style
+from spectral_mlflow.plots import ink, packet, style, wording
 from spectral_mlflow.plots.packet import FINE
 from spectral_mlflow.plots.series import Array
 
 BOLD = 12.5  # Size in points of plain letters as wide as those of the bold labels.
-APART = 2.3  # Rows, in units of the largest value.
+ROOM = 1.15  # Between rows, for each unit of the largest value.
+DASHED = (0, (3, 2))
 
 
 def packets(axes: Axes, p: Array, waves: Array, labels: Sequence[str]) -> None:
@@ -36,41 +39,66 @@ def packets(axes: Axes, p: Array, waves: Array, labels: Sequence[str]) -> None:
 
 
 def pairs(
-    axes: Axes, p: Array, packets: Array, chosen: Sequence[tuple[int, int]], labels: Sequence[str], matrix: Array
+    axes: Axes, p: Array, waves: Array, chosen: Sequence[tuple[int, int]], labels: Sequence[str], matrix: Array
 ) -> None:
-    """A row for each chosen pair of packets (N, P): both, and their sum, filled by whether they help each other."""
+    """A row for each chosen pair of tokens with single waves (N, W, P): the energy of each, and of both together.
+
+    Energies are sums over the waves. Filled is what both together have more or less than the two apart.
+    """
     colors = style.palette()
-    sums = np.array([packets[i] + packets[j] for i, j in chosen])
-    step = _rows(axes, p, np.concatenate([sums, packets[np.ravel(chosen)]]), len(chosen))
+    known = packet.apart(waves)
+    alone = (known**2).sum(1)
+    together = np.array([((known[i] + known[j]) ** 2).sum(0) for i, j in chosen])
+    step = _rows(axes, p, np.concatenate([together, alone[np.ravel(chosen)]]), len(chosen), below=0.05)
     for row, (i, j) in enumerate(chosen):
         base = -row * step
-        helps = packets[i] * packets[j] >= 0
-        for part, color in ((helps, colors.lines[0]), (~helps, colors.lines[1])):
-            axes.fill_between(
-                p, base, np.where(part, sums[row], 0) + base, color=color, alpha=0.4, linewidth=0, zorder=2
-            )
-        axes.plot(p, packets[i] + base, color=colors.muted, linewidth=1, zorder=3)
-        axes.plot(p, packets[j] + base, color=colors.muted, linewidth=1, linestyle=(0, (3, 2)), zorder=3)
-        axes.plot(p, sums[row] + base, color=colors.ink, linewidth=1.5, zorder=4)
-        text = f"{labels[i]} + {labels[j]}\n{ink.number(round(matrix[i, j], 2))}"
-        axes.text(1.012, base, text, transform=axes.get_yaxis_transform(), va="center", fontsize=ink.LABEL)
+        added, both = alone[i] + alone[j] + base, together[row] + base
+        for more, color in ((both >= added, colors.lines[0]), (both < added, colors.lines[1])):
+            axes.fill_between(p, added, np.where(more, both, added), color=color, alpha=0.5, linewidth=0, zorder=2)
+        axes.plot(p, alone[i] + base, color=colors.muted, linewidth=1, zorder=3)
+        axes.plot(p, alone[j] + base, color=colors.muted, linewidth=1, linestyle=DASHED, zorder=3)
+        axes.plot(p, both, color=colors.ink, linewidth=1.5, zorder=4)
+        text = f"{labels[i]} + {labels[j]}\nI = {wording.number(round(matrix[i, j], 2))}"
+        axes.text(
+            1.012, base + step / 3, text, transform=axes.get_yaxis_transform(), va="center", fontsize=wording.LABEL
+        )
+    _legend(axes)
 
 
-def _rows(axes: Axes, p: Array, values: Array, count: int) -> float:
-    """Set limits, base lines and a bar for the size of values; the distance of the rows."""
+def _legend(axes: Axes) -> None:
+    """Below the axes, what the lines and colours of the pairs mean."""
+    colors = style.palette()
+    handles = [
+        Line2D([], [], color=colors.muted, linewidth=1, label="first token"),
+        Line2D([], [], color=colors.muted, linewidth=1, linestyle=DASHED, label="second token"),
+        Patch(color=colors.lines[0], alpha=0.5, label="they strengthen"),
+        Patch(color=colors.lines[1], alpha=0.5, label="they cancel"),
+        Line2D([], [], color=colors.ink, linewidth=1.5, label="both together"),
+    ]
+    axes.legend(
+        handles=handles, ncols=3, loc="upper left", bbox_to_anchor=(-0.02, -0.42 / ink.size(axes)[1]),
+        fontsize=wording.LABEL, labelcolor=colors.muted, handlelength=1.4, columnspacing=1, borderpad=0,
+    )  # fmt: skip
+
+
+def _rows(axes: Axes, p: Array, values: Array, count: int, *, below: float = 1.0) -> float:
+    """Set limits, base lines and a bar for the size of values; the distance of the rows.
+
+    Below is the room under a base line, in units of the largest value.
+    """
     colors = style.palette()
     most = float(np.nanmax(np.abs(values))) or 1.0
-    step = APART * most
+    step = ROOM * (1 + below) * most
     axes.hlines(-step * np.arange(count), p[0], p[-1], color=colors.faint, linewidth=0.8, zorder=1)
-    axes.set_ylim(-step * (count - 0.5), step / 2)
+    axes.set_ylim(-step * (count - 1) - ROOM * below * most, ROOM * most)
     axes.set_xlim(p[0] - 0.02 * max(p[-1], 1), p[-1] + 0.02 * max(p[-1], 1))
     axes.grid(visible=False)
     axes.yaxis.set_major_locator(NullLocator())
     size = 10 ** np.floor(np.log10(most))
-    size *= max(nice for nice in (1, 2, 5) if nice * size <= most)
+    size *= max(nice for nice in (1, 2, 5) if nice * size <= most * (1 + 1e-9))  # log10 rounds.
     axes.plot([-0.01] * 2, [0, size], color=colors.muted, transform=axes.get_yaxis_transform(), clip_on=False)
     axes.text(
-        -0.018, size / 2, ink.number(size), transform=axes.get_yaxis_transform(), ha="right", va="center",
+        -0.018, size / 2, wording.number(size), transform=axes.get_yaxis_transform(), ha="right", va="center",
         color=colors.muted, fontsize=8.5,
     )  # fmt: skip
     return step
@@ -83,7 +111,7 @@ def label_square(axes: Axes, labels: Sequence[str]) -> None:
     axes.xaxis.set_major_locator(NullLocator())
     axes.yaxis.set_major_locator(NullLocator())
     size = 8.0
-    across = -(-len(labels) * max(0.14, max(ink.width(label, size) for label in labels) + 0.06) // room[0])
+    across = -(-len(labels) * max(0.14, max(wording.width(label, size) for label in labels) + 0.06) // room[0])
     down = -(-len(labels) * 0.14 // room[1])
     for place in range(0, len(labels), int(across)):
         axes.text(place, -0.02, labels[place], transform=axes.get_xaxis_transform(), ha="center", va="top",

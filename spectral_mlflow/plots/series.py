@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,6 +12,7 @@ from spectral_mlflow.errors import UserError
 
 Array = NDArray[np.float64]
 Series = tuple[Array, Array]
+_Label = TypeVar("_Label")
 
 LARGEST = 1e38  # About where float32 ends, as 1 / LARGEST does below; an axis further out shows nothing.
 MOST_POINTS = 2400  # More than a figure has pixels across.
@@ -65,6 +67,22 @@ def finite(points: Series) -> Series:
     return steps[good], values[good]
 
 
+def drawable(points: Series, *, log: bool) -> Series:
+    """The points that have a place on a scale: a logarithmic one has none for zero and below."""
+    steps, values = finite(points)
+    good = (values > 0) | (not log)
+    return steps[good], values[good]
+
+
+def beginning(values: Array, limit: float) -> NDArray[np.bool_]:
+    """Of values that begin beyond a limit, those until they stay within it for a hundredth of their number."""
+    beyond = np.flatnonzero(~(values <= limit))
+    near = np.diff(beyond, prepend=-1) <= values.size // 100 + 1
+    near[:1] = beyond[:1] == 0
+    first = beyond[: np.logical_and.accumulate(near).sum()]
+    return np.asarray(np.arange(values.size) <= (first[-1] if first.size else -1))
+
+
 def thin(points: Series, most: int = MOST_POINTS) -> Series:
     """At most so many points: of every bucket the smallest and the largest, so that no spike is lost."""
     steps, values = points
@@ -97,7 +115,8 @@ def smooth(values: Array, width: int) -> Array:
         return values
     weights = np.bartlett(2 * reach + 3)[1:-1]
     total = _convolve(values, weights)
-    return total / _convolve(np.ones_like(values), weights)
+    # Rounding of the FFT is as large as the largest value, which may be far above others.
+    return np.clip(total / _convolve(np.ones_like(values), weights), values.min(), values.max())
 
 
 def _convolve(values: Array, weights: Array) -> Array:
@@ -124,7 +143,7 @@ def mean(values: Array, axis: int) -> Array:
         return np.asarray(np.where(known, values, 0).sum(axis) / known.sum(axis))
 
 
-def names(labels: Sequence[str], count: int) -> list[str]:
+def names(labels: Sequence[_Label], count: int) -> list[_Label]:
     """One label for each of so many things.
 
     Raises:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import os
+import threading
 import zlib
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -27,6 +28,7 @@ DPI = 120
 FORMATS = ("png", "svg", "pdf")
 PACKING = {"compress_level": 1, "compress_type": zlib.Z_RLE}  # Half the time of the usual, and as few bytes of plots.
 
+_LOCK = threading.RLock()  # Settings of matplotlib are those of all threads: one draws at a time.
 _P = ParamSpec("_P")
 
 
@@ -92,14 +94,20 @@ def _colormap(name: str, colors: tuple[str, ...], bad: str) -> Colormap:
 
 
 class Style(dict[Any, Any]):
-    """Settings of matplotlib, in force inside of ``with dark():`` or ``with matplotlib.rc_context(dark()):``."""
+    """Settings of matplotlib, in force inside of ``with dark():`` or ``with matplotlib.rc_context(dark()):``.
+
+    In the first spelling other threads wait until the context ends.
+    """
 
     def __init__(self, palette: Palette) -> None:
         super().__init__(_settings(palette))
         self._exit = ExitStack()
 
     def __enter__(self) -> Style:
-        self._exit.enter_context(matplotlib.rc_context(self))
+        with ExitStack() as stack:
+            stack.enter_context(_LOCK)
+            stack.enter_context(matplotlib.rc_context(self))
+            self._exit = stack.pop_all()
         return self
 
     def __exit__(self, *failure: object) -> None:
@@ -132,7 +140,7 @@ def house_style(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
 
     @functools.wraps(draw)
     def drawn(*args: _P.args, **kwargs: _P.kwargs) -> Figure:
-        with Style(palette()):
+        with _LOCK, Style(palette()):
             return draw(*args, **kwargs)
 
     return drawn

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from spectral_mlflow.plots import ink, style
+from spectral_mlflow.plots import ink, style, wording
 from spectral_mlflow.plots.packet import TURN
 from spectral_mlflow.plots.series import Array, array, mean, quantiles
 
@@ -33,7 +33,9 @@ def agreement(axes: Axes, phi: Array) -> None:
         axes.text(place.real, place.imag, text, ha="center", va="center", color=colors.muted, fontsize=8.5)
     for radius in (edge / 2, edge):
         place = radius * np.exp(-1j * TURN / 8)
-        axes.text(place.real, place.imag, ink.number(float(f"{radius:.2g}")), color=colors.muted, fontsize=8, va="top")
+        axes.text(
+            place.real, place.imag, wording.number(float(f"{radius:.2g}")), color=colors.muted, fontsize=8, va="top"
+        )
     axes.set_axis_off()
     axes.set(xlim=(-1.25 * edge, 1.25 * edge), ylim=(-1.25 * edge, 1.25 * edge), aspect="equal", anchor="N")
     axes.text(
@@ -81,15 +83,22 @@ def modulo(values: Array, period: float) -> Array:
     return np.mod(np.where(np.isfinite(values), values, np.nan), period)
 
 
-def tokens(values: ArrayLike, axes: str) -> tuple[Array, str]:
-    """The values of all tokens, or evenly chosen ones of very many, and a note on what they are."""
+def tokens(values: ArrayLike, axes: str, of: int | None = None) -> tuple[Array, str, str]:
+    """The values of all tokens, or evenly chosen ones of very many, a note on what they are, and what they are over.
+
+    Args:
+        values: of each token.
+        axes: one letter a dimension.
+        of: how many tokens there are, where the values are those of evenly chosen ones.
+    """
     given = np.asarray(values)
     stride = -(-given.size // MOST_VALUES) or 1
     known = array(given[::stride] if stride > 1 else given, axes)
-    note = ink.counts(zip(given.shape, ("token", "wave", "harmonic"), strict=False))
-    note += f" · one in {stride} shown" if stride > 1 else ""
+    chosen = wording.some(len(known), of or len(given))
+    note = wording.counts(zip((chosen, *known.shape[1:]), ("token", "wave", "harmonic"), strict=False))
     broken = int((~np.isfinite(known)).sum())
-    return known, note + (f" · {broken:,} not finite" if broken else "")
+    which = "all tokens and waves" if isinstance(chosen, int) else "chosen tokens, all waves"
+    return known, note + (f" · {broken:,} not finite" if broken else ""), which
 
 
 def why_empty(values: Array) -> str:

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from spectral_mlflow.plots import ink, style
-from spectral_mlflow.plots.series import Series, finite, series, smooth, thin
+from spectral_mlflow.plots import ink, style, wording
+from spectral_mlflow.plots.series import Series, drawable, finite, series, smooth, thin
 
 SMOOTHING = 50  # A smoothed line averages over this part of its points, to either side.
 
@@ -27,7 +27,7 @@ class Panel(NamedTuple):
 
 
 PANELS = (
-    Panel("Cross-entropy loss (nats per token)", {"loss": "training", "val_loss": "validation"}),
+    Panel("Loss", {"loss": "training", "val_loss": "validation"}),
     Panel("Perplexity (log scale)", {"perplexity": "training", "val_perplexity": "validation"}, "log"),
     Panel("Learning rate", {"learning_rate": "schedule"}, "from zero"),
     Panel("Gradient norm (L2, log scale)", {"grad/norm": "norm"}, "log"),
@@ -50,12 +50,13 @@ EXACT = ("learning_rate", *RATIO.metrics, *HEADS.metrics)  # Without noise: noth
 
 
 @style.house_style
-def loss_curve(steps: ArrayLike, losses: ArrayLike) -> Figure:
+def loss_curve(steps: ArrayLike, losses: ArrayLike, *, loss: str = "Loss") -> Figure:
     """The training loss, thin, and smoothed.
 
     Args:
         steps: (n,), at which the losses were measured.
-        losses: (n,) in nats per token; what cannot be drawn is marked at the upper edge.
+        losses: (n,); what cannot be drawn is marked at the upper edge.
+        loss: what the losses are, with their unit.
 
     Raises:
         UserError: the lengths differ.
@@ -64,9 +65,9 @@ def loss_curve(steps: ArrayLike, losses: ArrayLike) -> Figure:
     if not finite(points)[0].size:
         return ink.empty("Training loss", "no finite values yet" if points[0].size else "no data yet")
     figure = ink.new(8, 4)
-    lowest = ink.number(finite(points)[1].min())
+    lowest = wording.number(finite(points)[1].min())
     ink.heading(figure, "Training loss", f"{_last_step(points)} · lowest {lowest}")
-    panel = Panel("Cross-entropy (nats per token)", {"loss": "loss"})
+    panel = Panel(loss, {"loss": "loss"})
     axes = ink.plot(figure, ink.grid(figure)[0])
     _draw(axes, panel, {"loss": points})
     axes.set_xlabel("step")
@@ -74,19 +75,21 @@ def loss_curve(steps: ArrayLike, losses: ArrayLike) -> Figure:
 
 
 @style.house_style
-def training_dynamics(metrics: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> Figure:
+def training_dynamics(metrics: Mapping[str, tuple[ArrayLike, ArrayLike]], *, loss: str = "Loss") -> Figure:
     """A panel of the metrics that exist: loss, perplexity, learning rate, gradient norm, speed and the like.
 
     Args:
         metrics: name, as in the journal, to steps (n,) and values (n,). A name that is not known gets a plot
             of its own, unless it is one of a group (`system/rss_mb`), never changes, or says nothing as a curve
             (`epoch`).
+        loss: what the losses are, with their unit.
 
     Raises:
         UserError: a metric whose lengths differ.
     """
     metrics = {ALIASES.get(name, name): points for name, points in metrics.items()}
-    panels = [(panel, known) for panel in (*PANELS, *_unknown(metrics)) if (known := _known(panel, metrics))]
+    first = PANELS[0]._replace(title=loss)
+    panels = [(panel, known) for panel in (first, *PANELS[1:], *_unknown(metrics)) if (known := _known(panel, metrics))]
     if not panels:
         return ink.empty("Training dynamics")
     left_out = len(panels) - MOST_PANELS
@@ -147,19 +150,13 @@ def _unknown(metrics: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> list[Panel]:
     known = {name for panel in PANELS for name in panel.metrics}.union(SILENT)
     others = {name: points for name, points in metrics.items() if name not in known and "/" not in name}
     changing = [name for name, points in others.items() if np.unique(finite(series(*points))[1]).size > 1]
-    return [Panel(ink.printable(name), {name: name}) for name in changing]
+    return [Panel(name, {name: name}) for name in changing]
 
 
 def _known(panel: Panel, metrics: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> dict[str, Series]:
-    """What of a panel there is to draw; a logarithmic one has no place for zero and below."""
-    known = {}
-    for name in panel.metrics:
-        steps, values = series(*metrics.get(name, ((), ())))
-        if panel.scale == "log":
-            values = np.where(values <= 0, np.nan, values)
-        if np.isfinite(values).any():
-            known[name] = steps, values
-    return known
+    """The metrics of a panel of which there is something to draw."""
+    known = {name: series(*metrics.get(name, ((), ()))) for name in panel.metrics}
+    return {name: points for name, points in known.items() if drawable(points, log=panel.scale == "log")[0].size}
 
 
 def _last_step(points: Series) -> str:
@@ -167,16 +164,18 @@ def _last_step(points: Series) -> str:
 
 
 def _draw(axes: Axes, panel: Panel, known: Mapping[str, Series], colors: Sequence[str] = ()) -> None:
-    axes.set_title(panel.title)
-    limits = _limits(known.values(), panel.scale)
+    log = panel.scale == "log"
+    axes.set_title(wording.shortened(panel.title, ink.size(axes)[0], wording.TITLE))
+    drawn = {name: drawable(points, log=log) for name, points in known.items()}
+    limits = _limits(drawn.values(), panel.scale)
     labels = []
-    for color, (name, points) in zip(colors or style.palette().lines, known.items(), strict=False):
-        end = _line(axes, name, finite(points), color, limits[1], log=panel.scale == "log")
-        text = f"{panel.metrics[name]}\n{ink.number(end)}" if len(panel.metrics) > 1 else ink.number(end)
+    for color, (name, points) in zip(colors or style.palette().lines, drawn.items(), strict=False):
+        end = _line(axes, name, points, color, limits[1], log=log)
+        text = f"{panel.metrics[name]}\n{wording.number(end)}" if len(panel.metrics) > 1 else wording.number(end)
         labels.append(ink.EndLabel(end, text, color))
-    ink.mark_unseen(axes, known.values(), limits[1])
+    ink.mark_unseen(axes, known.values(), limits[1], log=log)
     ink.step_axis(axes)
-    if panel.scale == "log":
+    if log:
         ink.log_numbers(axes)
     else:
         axes.set_ylim(*(limit if np.isfinite(limit) else None for limit in limits))
@@ -195,12 +194,12 @@ def _line(axes: Axes, name: str, points: Series, color: str, limit: float, *, lo
     return float(points[1][-1])
 
 
-def _limits(known: Collection[Series], scale: Scale) -> tuple[float, float]:
+def _limits(drawn: Collection[Series], scale: Scale) -> tuple[float, float]:
     """Lower and upper limit of the y axis, infinite where all may be seen.
 
-    A few spikes far above everything else do not get to flatten the rest.
+    A few spikes far above everything else do not get to flatten the rest, nor does a steep beginning.
     """
-    values = np.concatenate([finite(points)[1] for points in known])
+    values = np.concatenate([points[1] for points in drawn])
     low, usual, high = np.quantile(values, [0, 0.995, 1])
     spread = usual - low
     flat = scale != "log" and high - usual > 3 * spread > 0

@@ -14,7 +14,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter
 from numpy.typing import ArrayLike
 
 from spectral_mlflow.errors import UserError
-from spectral_mlflow.plots import evolution, ink, packet, rows, style, tables
+from spectral_mlflow.plots import evolution, ink, packet, rows, style, tables, wording
 from spectral_mlflow.plots.heat import color_scale, heat, waves_down
 from spectral_mlflow.plots.packet import TURN
 from spectral_mlflow.plots.series import Array, array, in_order, mean, names, quantiles
@@ -24,28 +24,29 @@ MOST_ROWS = 256  # A heat map of tokens shows so many quantiles of them.
 
 
 @style.house_style
-def frequencies(f: ArrayLike) -> Figure:
+def frequencies(f: ArrayLike, *, of: int | None = None) -> Figure:
     """Histogram of all frequencies modulo 1, and every wave as a strip of its tokens in the order of frequency.
 
     A wave whose frequencies are spread evenly over the tokens has a strip that runs evenly through all colours.
 
     Args:
         f: (V, W), one frequency for each token and wave, in turns.
+        of: how many tokens the vocabulary has, where those given are evenly chosen from it.
 
     Raises:
         UserError: another number of dimensions.
     """
-    values, note = tables.tokens(f, "VW")
+    values, note, which = tables.tokens(f, "VW", of)
     values = tables.modulo(values, 1.0)
     if not np.isfinite(values).any():
         return ink.empty("Frequencies", tables.why_empty(values))
     figure = ink.new(8, 5.6)
     ink.heading(figure, "Frequencies, modulo 1", note)
     above, below = ink.grid(figure, [1, 1.3], between=0.95)
-    axes = ink.plot(figure, above, "Density over all tokens and waves (evenly spread = 1)")
+    axes = ink.plot(figure, above, f"Density over {which} (evenly spread = 1)")
     tables.histogram(axes, values, 1.0)
     axes.set_xlabel("frequency f mod 1 (turns)")
-    axes.xaxis.set_major_formatter(FuncFormatter(ink.number))
+    axes.xaxis.set_major_formatter(ink.Numbers())
     axes = ink.plot(figure, below, "Wave by wave, its tokens sorted by frequency")
     strips = quantiles(values, np.linspace(0, 1, min(len(values), MOST_ROWS))).T
     colors = style.palette().cyclic()
@@ -57,7 +58,7 @@ def frequencies(f: ArrayLike) -> Figure:
 
 
 @style.house_style
-def frequency_evolution(steps: ArrayLike, f: ArrayLike) -> Figure:
+def frequency_evolution(steps: ArrayLike, f: ArrayLike, *, of: int | None = None) -> Figure:
     """The density of all frequencies modulo 1 over the steps, and how far they are from where they were first.
 
     The distance of two frequencies is that on a circle of one turn, ``|(f - f_0 + 1/2) mod 1 - 1/2|``: at most 0.5,
@@ -66,6 +67,7 @@ def frequency_evolution(steps: ArrayLike, f: ArrayLike) -> Figure:
     Args:
         steps: (S,), at which the frequencies were taken; the last of equal ones counts.
         f: (S, N, W), one frequency for each step, token and wave, in turns.
+        of: how many tokens the vocabulary has, where those given are evenly chosen from it.
 
     Raises:
         UserError: shapes that do not go together.
@@ -82,7 +84,8 @@ def frequency_evolution(steps: ArrayLike, f: ArrayLike) -> Figure:
     broken = int(np.isnan(values).sum())
     known = np.isfinite(values).any((1, 2))  # A step without any has no place, least of all as the first one.
     x, values = x[known], values[known]
-    note = ink.counts(zip(values.shape, ("step", "token", "wave"), strict=True))
+    given = *values.shape[:1], wording.some(values.shape[1], of), *values.shape[2:]
+    note = wording.counts(zip(given, ("step", "token", "wave"), strict=True))
     ink.heading(figure, "Evolution of the frequencies", note + (f" · {broken:,} not finite" if broken else ""))
     above, below = ink.grid(figure, [1.35, 1])
     evolution.draw_density(ink.plot(figure, above, "Density modulo 1 (evenly spread = 1)"), x, values)
@@ -93,7 +96,7 @@ def frequency_evolution(steps: ArrayLike, f: ArrayLike) -> Figure:
 
 
 @style.house_style
-def phases(phi: ArrayLike) -> Figure:
+def phases(phi: ArrayLike, *, of: int | None = None) -> Figure:
     """Histogram of all phases modulo 2 pi, and for each wave how far its tokens agree on one.
 
     The polar plot has a point a wave: the mean of ``exp(i phi)`` over the tokens. Its distance R from the middle is 1
@@ -102,18 +105,19 @@ def phases(phi: ArrayLike) -> Figure:
 
     Args:
         phi: (V, W), one phase for each token and wave, in radians.
+        of: how many tokens the vocabulary has, where those given are evenly chosen from it.
 
     Raises:
         UserError: another number of dimensions.
     """
-    values, note = tables.tokens(phi, "VW")
+    values, note, which = tables.tokens(phi, "VW", of)
     values = tables.modulo(values, TURN)
     if not np.isfinite(values).any():
         return ink.empty("Phases", tables.why_empty(values))
     figure = ink.new(9, 4)
     ink.heading(figure, "Phases", note)
     left, right = ink.grid(figure, widths=[1.9, 1], right=0.4, across=0.7)
-    axes = ink.plot(figure, left, "Density over all tokens and waves (evenly spread = 1)")
+    axes = ink.plot(figure, left, f"Density over {which} (evenly spread = 1)")
     tables.histogram(axes, values, TURN)
     axes.set_xlabel("phase φ (radians)")
     axes.xaxis.set_major_locator(FixedLocator([share * TURN for share in tables.QUARTERS]))
@@ -123,16 +127,17 @@ def phases(phi: ArrayLike) -> Figure:
 
 
 @style.house_style
-def harmonics(A: ArrayLike) -> Figure:
+def harmonics(A: ArrayLike, *, of: int | None = None) -> Figure:
     """How much amplitude each harmonic carries: mean and spread, and wave by wave.
 
     Args:
         A: (V, W, H), one amplitude for each token, wave and harmonic.
+        of: how many tokens the vocabulary has, where those given are evenly chosen from it.
 
     Raises:
         UserError: another number of dimensions.
     """
-    values, note = tables.tokens(A, "VWH")
+    values, note, _ = tables.tokens(A, "VWH", of)
     size = np.where(np.isfinite(values), np.abs(values), np.nan)
     if not np.isfinite(size).any():
         return ink.empty("Harmonics", tables.why_empty(size))
@@ -147,7 +152,7 @@ def harmonics(A: ArrayLike) -> Figure:
     axes.set_xlabel("harmonic h")
     waves_down(axes, len(means))
     ink.whole_numbers(axes.xaxis, size.shape[2])
-    color_scale(axes, colors, "|A|", ("0", ink.number(float(f"{most:.3g}"))))
+    color_scale(axes, colors, "|A|", ("0", wording.number(float(f"{most:.3g}"))))
     return figure
 
 
@@ -184,9 +189,9 @@ def wave_packets(
         return ink.empty("Wave packets", tables.why_empty(waves))
     figure = ink.new(9, 1.6 + 0.8 * len(shown))
     parts = zip((len(shown), *np.shape(A)[1:]), ("token", "wave", "harmonic"), strict=True)
-    ink.heading(figure, "Wave packets", ink.counts(parts))
-    texts = [ink.token(tokens[place]) for place in shown]
-    right = 0.4 + max(ink.width(text, rows.BOLD) for text in texts)
+    ink.heading(figure, "Wave packets", wording.counts(parts))
+    texts = [wording.token(tokens[place]) for place in shown]
+    right = 0.4 + max(wording.width(text, rows.BOLD) for text in texts)
     axes = ink.plot(
         figure, ink.grid(figure, right=right)[0], "Amplitude before the projection; faint: the single waves"
     )
@@ -205,11 +210,12 @@ def interference(
     *,
     positions: int = 48,
 ) -> Figure:
-    """Where the packets of two tokens strengthen and cancel each other, and how much those of every two do.
+    """Where the waves of two tokens strengthen and cancel each other, and how much those of every two do.
 
-    The matrix shows ``I_ij = 2 sum_p s_i s_j / (sum_p s_i^2 + sum_p s_j^2)`` over the positions: from -1, nothing is
-    left of both, to 1, they are the same. The curves are those of the pairs that strengthen each other most, that
-    interfere least and that cancel each other most.
+    The waves are kept apart, as the model projects each onto features of its own: wave w of one token meets wave w of
+    the other. The matrix shows ``I_ij = 2 <s_i, s_j> / (|s_i|^2 + |s_j|^2)`` over all waves and positions: from -1,
+    nothing is left of both, to 1, they are the same. The curves are the energies ``sum_w s_w^2`` over the positions of
+    the pairs that strengthen each other most, that interfere least and that cancel each other most.
 
     Args:
         f: (N, W), frequencies of N tokens, in turns.
@@ -222,27 +228,29 @@ def interference(
     Raises:
         UserError: shapes or labels that do not go together.
     """
-    tokens = [ink.token(label) for label in names(labels, len(array(f, "NW")))]
-    packets = packet.packets(_waves(f, phi, A, gamma, positions))
-    matrix = packet.interference(packets[:, :: packet.FINE])
+    tokens = [wording.token(label) for label in names(labels, len(array(f, "NW")))]
+    waves = _waves(f, phi, A, gamma, positions)
+    matrix = packet.interference(waves[..., :: packet.FINE])
     pairs = packet.telling_pairs(matrix)
     if not pairs:
-        return ink.empty(
-            "Interference", "one token has none to meet" if len(packets) == 1 else tables.why_empty(packets)
-        )
-    figure = ink.new(11, 4.9)
-    broken = int((~np.isfinite(packets).any(1)).sum())
-    note = ink.counts(zip((len(tokens), *np.shape(A)[1:]), ("token", "wave", "harmonic"), strict=True))
-    ink.heading(figure, "Interference of wave packets", note + (f" · {broken:,} not finite" if broken else ""))
-    longest = max(ink.width(token, ink.LABEL) for token in tokens)
-    left, right = ink.grid(figure, widths=[1, 1.35], left=0.5 + longest, right=0.6 + 2 * longest, across=1.4)
+        return ink.empty("Interference", "one token has none to meet" if len(waves) == 1 else tables.why_empty(waves))
+    figure = ink.new(11, 5.2)
+    broken = int((~np.isfinite(waves).any((1, 2))).sum())
+    note = wording.counts(zip((len(tokens), *np.shape(A)[1:]), ("token", "wave", "harmonic"), strict=True))
+    ink.heading(
+        figure,
+        "Interference of tokens, wave by wave, before the projection",
+        note + (f" · {broken:,} not finite" if broken else ""),
+    )
+    longest = max(wording.width(token, wording.LABEL) for token in tokens)
+    left, right = ink.grid(figure, widths=[1, 1.35], left=0.5 + longest, right=0.6 + 2 * longest, bottom=0.95)
     colors = style.palette().diverging()
-    axes = ink.plot(figure, left, "Interference of each two")
+    axes = ink.plot(figure, left, "Each two tokens, waves kept apart")
     heat(axes, matrix, colors, (-1, 1), (-0.5, len(matrix) - 0.5, len(matrix) - 0.5, -0.5))
     rows.label_square(axes, tokens)
     color_scale(axes, colors, "interference I", ("cancel \N{MINUS SIGN}1", "strengthen 1"))
-    axes = ink.plot(figure, right, "Both tokens, thin, and their sum")
-    rows.pairs(axes, packet.fine(positions), packets, pairs, tokens, matrix)
+    axes = ink.plot(figure, right, "Energy of each and of both together, sum over the waves")
+    rows.pairs(axes, packet.fine(positions), waves, pairs, tokens, matrix)
     axes.set_xlabel("position p (tokens)")
     return figure
 

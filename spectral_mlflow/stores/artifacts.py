@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+import time
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +18,16 @@ from spectral_mlflow.stores import checkpoints, images
 from spectral_mlflow.stores.base import RunView, StoreError
 from spectral_mlflow.stores.checkpoints import CheckpointRecord
 from spectral_mlflow.stores.client import allowing, store_errors, upload_seconds
+from spectral_mlflow.stores.images import Plot
 
 # Sent when the run ends, whether or not an event named them.
 FINAL = (
     "config.json", "results.json", "tokenizer.json", "overview.html", "logs/*.jsonl", "logs/training.log*",
     "code_snapshot/*", "visualizations/*.png", "visualizations/data/*.npz",
 )  # fmt: skip
+
+# Seconds without offers after one that failed: time-outs, one for each file, would hold up the metrics.
+REST = 60.0
 
 # (run, file) to its size and time of change. An image is known by its artifact, and changes with its plot.
 Sent = dict[tuple[str, Path], tuple[int, int]]
@@ -54,6 +59,8 @@ class Artifacts:
         self._began = began
         self._sent = sent
         self._shows_images = False
+        self._deletes_images = True
+        self._resting_until = 0.0
 
     def offer(self, path: str) -> None:
         """Upload a file now if possible.
@@ -68,27 +75,36 @@ class Artifacts:
         if file is not None:
             self._offer(file)
 
-    def offer_plot(self, event: Record) -> None:
+    def offer_plot(self, event: Record) -> bool:
         """Upload a plot now if possible: the file, and the image with its step.
 
         Args:
             event: of the plot.
+
+        Returns:
+            Whether an image was sent that takes the place of another one.
 
         Raises:
             StoreError: the store does not answer.
         """
         file = self._run.inside(event["path"])
         if file is None:
-            return
+            return False
         self._offer(file)
-        name = images.name_of(event, self._run_id, self._began)
-        if not images.grows(name) or event in images.wanted(self._run.events("artifact")):
-            self._offer(file, name)
+        plot = images.plot_of(event, self._run, self._run_id, self._began)
+        if plot is None or (plot.grows and plot not in images.wanted(self._plots())):
+            return False
+        return self._offer(file, plot) and plot.grows
 
-    def _offer(self, file: Path, image: str | None = None) -> None:
+    def _offer(self, file: Path, image: Plot | None = None) -> bool:
+        """Upload a file, or the image of it, unless one was refused lately; whether that was done."""
+        if time.monotonic() < self._resting_until:
+            return False
         if failure := self._try(file, image):
-            what = f"image {image}" if image else f"artifact {file.relative_to(self._run.directory)}"
-            _log.warning("%s is sent at the end of the run: %s", what, failure)
+            what = f"image {image.name}" if image else f"artifact {file.relative_to(self._run.directory)}"
+            _log.warning("%s, and what comes next, is sent at the end of the run: %s", what, failure)
+            self._resting_until = time.monotonic() + REST
+        return failure is None
 
     def finish(self) -> None:
         """Upload everything that this object has not sent yet, or that has changed since.
@@ -98,7 +114,9 @@ class Artifacts:
         """
         failures = [f"artifact {file.name}: {failure}" for file in self._all() if (failure := self._try(file))]
         failures += [
-            f"image {name}: {failure}" for name, file in self._images().items() if (failure := self._try(file, name))
+            f"image {plot.name}: {failure}"
+            for plot, file in self._images().items()
+            if (failure := self._try(file, plot))
         ]
         failures += self.keep_checkpoints()
         if failures:
@@ -111,7 +129,7 @@ class Artifacts:
         matched = [path for pattern in FINAL for path in sorted(self._run.directory.glob(pattern)) if path.is_file()]
         return list(dict.fromkeys([*(path for path in named if path), *matched]))
 
-    def _try(self, file: Path, image: str | None = None) -> StoreError | None:
+    def _try(self, file: Path, image: Plot | None = None) -> StoreError | None:
         """Upload a file, or the image of it; what its store has against it.
 
         Raises:
@@ -145,30 +163,40 @@ class Artifacts:
 
     # Images
 
-    def _images(self) -> dict[str, Path]:
-        """Name and plot of each image that should be there; of a step that was drawn again, the newer plot."""
-        found = {
-            images.name_of(event, self._run_id, self._began): self._run.inside(event["path"])
-            for event in images.wanted(self._run.events("artifact"))
-            if (self._run.directory / event["path"]).is_file()
-        }
-        return {name: file for name, file in found.items() if file is not None}
+    def stored_images(self) -> Collection[str]:
+        """Names of the files of images that the store has; none where it does not tell them."""
+        try:
+            return {Path(path).name for path in self._stored(images.FOLDER)}
+        except StoreError as failure:
+            _log.info("the description shows no plots, as the store does not list its images: %s", failure)
+            return ()
 
-    def _send_image(self, file: Path, name: str) -> None:
-        artifact = (self._run_id, Path(images.FOLDER, name))
+    def _plots(self) -> list[Plot]:
+        return images.plots_of(self._run, self._run_id, self._began)
+
+    def _images(self) -> dict[Plot, Path]:
+        """Each image that should be there, and its plot; of a step that was drawn again, the newer one."""
+        newest = {plot.name: plot for plot in images.wanted(self._plots())}
+        files = {plot: self._run.inside(plot.path) for plot in newest.values()}
+        return {plot: file for plot, file in files.items() if file is not None}
+
+    def _send_image(self, file: Path, plot: Plot) -> None:
+        artifact = (self._run_id, Path(images.FOLDER, plot.name))
         try:
             version = _version(file)
             if self._sent.get(artifact) == version:
                 return
             with tempfile.TemporaryDirectory() as temporary:
-                if _drawn(file, Path(temporary), name):
+                drawn = _drawn(file, Path(temporary), plot.name)
+                if drawn:
                     self._put_image(Path(temporary))
-                    self._delete_superseded(name)
         except OSError as failure:
             if not file.exists():  # Retention was faster.
                 return
             raise StoreError(f"{file.name}: {failure}") from failure
         self._sent[artifact] = version
+        if drawn and plot.grows and self._deletes_images:
+            self._delete_superseded(plot)
 
     def _put_image(self, folder: Path) -> None:
         with store_errors(), allowing(upload_seconds(sum(path.stat().st_size for path in folder.iterdir()))):
@@ -177,10 +205,15 @@ class Artifacts:
                 self._client.set_tag(self._run_id, images.TAG, "True")
                 self._shows_images = True
 
-    def _delete_superseded(self, name: str) -> None:
-        if images.grows(name):
-            stored = [Path(path).name for path in self._stored(images.FOLDER)]
-            self._delete(f"{images.FOLDER}/{file}" for file in images.superseded(name, stored))
+    def _delete_superseded(self, plot: Plot) -> None:
+        """Delete the earlier images of a plot that shows all they do; a store that refuses is asked once."""
+        try:
+            with store_errors():
+                for file in images.superseded(plot, [Path(path).name for path in self._stored(images.FOLDER)]):
+                    self._folder().delete_artifacts(f"{images.FOLDER}/{file}")
+        except StoreError as failure:
+            self._deletes_images = False
+            _log.warning("images that newer ones replace stay, as they cannot be deleted: %s", failure)
 
     # Checkpoints
 
@@ -190,8 +223,11 @@ class Artifacts:
         Raises:
             StoreError: the store does not answer.
         """
+        if time.monotonic() < self._resting_until:
+            return
         for failure in self.keep_checkpoints():
             _log.warning("checkpoints are sent at the end of the run: %s", failure)
+            self._resting_until = time.monotonic() + REST
 
     def keep_checkpoints(self) -> list[str]:
         """Upload the checkpoints that are wanted, delete those that are not any more, and send the list of all.

@@ -218,14 +218,17 @@ class Companion:
                 break
 
     def _send_events(self) -> bool:
-        """Whether there were any."""
-        told, path, offset = False, self.run.events_path, self.state.events_offset
+        """Whether there were any. Metrics do not wait for them: a store may take long over the files that they name."""
+        told, path, offset, since = False, self.run.events_path, self.state.events_offset, self._clock()
         for record, behind in journal.read(path, offset if is_boundary(path, offset) else 0):
             self.store.event(record, behind)
             self._save(events_offset=behind, size=self.store.size, error=None)
             told = True
             if self.stop.is_set():
                 break
+            if self._clock() - since >= self.pace.interval:
+                self._send_metrics()
+                since = self._clock()
         return told
 
     def _close(self, outcome: Outcome) -> None:

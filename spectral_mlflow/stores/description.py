@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from spectral_mlflow import journal
@@ -11,12 +11,14 @@ from spectral_mlflow.journal import Record
 from spectral_mlflow.provenance import UNKNOWN
 from spectral_mlflow.stores import images
 from spectral_mlflow.stores.base import Outcome, RunView
-from spectral_mlflow.stores.markdown import artifact, code, literal
+from spectral_mlflow.stores.images import Plot
+from spectral_mlflow.stores.markdown import artifact, code, folded, literal
 
 LONGEST_SAMPLE = 600
 # Shown in the description, newest step; the others are links.
 PICTURES = ("training/dynamics", "wave/frequencies")
 LONGEST_REASON = 300
+MOST_LINKS = 20
 RESULTS = {
     "val_loss": "validation loss {}",
     "perplexity": "perplexity {}",
@@ -37,7 +39,13 @@ def is_ours(text: str | None, start: Record) -> bool:
     return text is None or text.startswith((heading(start), f"**{start['experiment_id']}**"))
 
 
-def describe(run: RunView, start: Record, run_id: str, outcome: Outcome | None = None) -> str:
+def describe(
+    run: RunView,
+    start: Record,
+    run_id: str,
+    outcome: Outcome | None = None,
+    stored: Callable[[], Collection[str]] = tuple,
+) -> str:
     """What came of the run, what it is, how to repeat it, and its plots. MLflow folds all but the first lines.
 
     Args:
@@ -45,6 +53,7 @@ def describe(run: RunView, start: Record, run_id: str, outcome: Outcome | None =
         start: its start event.
         run_id: the run in MLflow, whose files can be fetched.
         outcome: how it ended; None while it goes on.
+        stored: names of the files of images that MLflow has.
     """
     config = run.config()
     return "\n".join([
@@ -53,7 +62,7 @@ def describe(run: RunView, start: Record, run_id: str, outcome: Outcome | None =
         *_result(run.results(), outcome),
         *_what(config),
         *_again(run, start, config, run_id),
-        *_plots(run, start, run_id),
+        *_plots(run, start, run_id, stored),
         *_sample(run),
     ])  # fmt: skip
 
@@ -69,11 +78,23 @@ def _result(results: Record, outcome: Outcome | None) -> Iterator[str]:
 def _what(config: Record) -> Iterator[str]:
     model, data = config.get("model") or {}, config.get("dataset") or {}
     training = (config.get("config") or {}).get("training") or {}
-    yield f"- model: {_known(model.get('type'))}, {_number(model.get('num_parameters'))} parameters"
-    yield f"- data: {_known(data.get('name'))}, {_number(data.get('num_tokens'))} tokens"
-    if training:
-        steps, optimizer, loss, seed = (_known(training.get(n)) for n in ("steps", "optimizer", "loss", "seed"))
-        yield f"- training: {steps} steps, {optimizer}, loss {loss}, seed {seed}"
+    told = {
+        "model": (model.get("type"), _count(model.get("num_parameters"), "parameters")),
+        "data": (data.get("name"), _count(data.get("num_tokens"), "tokens")),
+        "training": (
+            _count(training.get("steps"), "steps"),
+            training.get("optimizer"),
+            None if training.get("loss") is None else f"loss {training['loss']}",
+            None if training.get("seed") is None else f"seed {training['seed']}",
+        ),
+    }
+    for name, what in told.items():
+        if known := [literal(one) for one in what if one is not None]:
+            yield f"- {name}: {', '.join(known)}"
+
+
+def _count(value: Any, unit: str) -> str | None:
+    return None if value is None else f"{value:,} {unit}" if isinstance(value, int) else f"{value} {unit}"
 
 
 def _again(run: RunView, start: Record, config: Record, run_id: str) -> Iterator[str]:
@@ -91,30 +112,32 @@ def _again(run: RunView, start: Record, config: Record, run_id: str) -> Iterator
     yield f"The same file is the artifact `config.json`: `mlflow artifacts download -r {run_id} -a config.json`"
 
 
-def _plots(run: RunView, start: Record, run_id: str) -> Iterator[str]:
-    """The newest plot of each name that is still there: a few to be seen, the others as links."""
-    plots = [event for event in run.events("artifact") if images.is_plot(event)]
-    there = [event for event in plots if (run.directory / event["path"]).is_file()]
-    # Not in the order of the journal: what was left to draw at the end may be of any step.
-    newest = {images.key_of(event): event for event in sorted(there, key=lambda event: event.get("step") or 0)}
-    shown = [key for key in PICTURES if key in newest] or list(newest)[:1]
+def _plots(run: RunView, start: Record, run_id: str, stored: Callable[[], Collection[str]]) -> Iterator[str]:
+    """The newest plot of each name that is still there: a few to be seen where MLflow has them, the others as links."""
+    plots = images.plots_of(run, run_id, journal.milliseconds(start["timestamp"]))
+    plots.sort(key=lambda plot: plot.step)  # What was left to draw at the end may be of any step.
+    newest = {plot.key: plot for plot in plots}
+    there = stored() if plots else ()
+    pictures = {plot.key: plot for plot in plots if f"{plot.name}{images.SMALLER}" in there}
+    shown = [key for key in PICTURES if key in pictures] or list(pictures)[:1]
     for key in shown:
-        name = images.name_of(newest[key], run_id, journal.milliseconds(start["timestamp"]))
-        yield f"\n!{_link(key, newest[key], artifact(f'{images.FOLDER}/{name}{images.SMALLER}', run_id))}"
-    others = [_link(key, newest[key], artifact(newest[key]["path"], run_id)) for key in newest if key not in shown]
+        address = artifact(f"{images.FOLDER}/{pictures[key].name}{images.SMALLER}", run_id)
+        yield f"\n!{_link(pictures[key], address)}"
+    others = [_link(plot, artifact(plot.path, run_id)) for key, plot in newest.items() if key not in shown]
     if others:
-        yield f"\nMore plots: {', '.join(others)}"
+        more = f" and {len(others) - MOST_LINKS:,} more" if len(others) > MOST_LINKS else ""
+        yield f"\nMore plots: {', '.join(others[:MOST_LINKS])}{more}"
 
 
-def _link(key: str, event: Record, address: str) -> str:
-    return f"[{literal(key)}, step {_known(event.get('step'))}]({address})"
+def _link(plot: Plot, address: str) -> str:
+    return f"[{literal(plot.key)}, step {plot.step}]({address})"
 
 
 def _sample(run: RunView) -> Iterator[str]:
     samples = run.events("sample")
     if samples:
         yield f"\nSample of step {_known(samples[-1].get('step'))}:\n"
-        yield from code(str(samples[-1].get("text", ""))[:LONGEST_SAMPLE])
+        yield from code(folded(str(samples[-1].get("text", ""))[:LONGEST_SAMPLE]))
 
 
 def _known(value: Any) -> str:

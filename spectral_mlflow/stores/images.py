@@ -8,15 +8,19 @@ one, so that whoever sends it again replaces it.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
 from spectral_mlflow.journal import Record
+from spectral_mlflow.monitoring.plot_keys import KEYS
+from spectral_mlflow.stores.base import RunView
 from spectral_mlflow.stores.reader import encodable
 
 FOLDER = "images"
@@ -26,6 +30,7 @@ TAG = "mlflow.loggedImages"
 WIDEST, HIGHEST = 720, 2160
 SMALLER = "+compressed.webp"
 LONGEST_KEY = 120
+DIGEST = 8
 
 # Each plot of such a key shows all that an earlier one does, so that one image is enough: MLflow's slider begins at
 # step 0, where these have none, unless there is one alone.
@@ -44,49 +49,100 @@ def is_plot(event: Record) -> bool:
 
 def key_of(event: Record) -> str:
     """What an image is called, such as ``wave/frequencies``; plots of older runs do not say it."""
+    return encodable(_told(event))
+
+
+def tag_of(event: Record) -> str:
+    """What an image is called where a scalar of the same name would be in its way.
+
+    Ours are called as no metric is; a user may have given plot and metric one name.
+    """
+    key = key_of(event)
+    ours = any(key == known or key.startswith(f"{known}_") for known in KEYS.values())
+    return key if ours else f"{key} (plot)"
+
+
+def _told(event: Record) -> str:
     plot = re.sub(r"_step_\d+$", "", PurePosixPath(event["path"]).stem)
-    return encodable(str(event.get("key") or f"plots/{plot}"))
+    return str(event.get("key") or f"plots/{plot}")
 
 
-def name_of(event: Record, run: str, milliseconds: int) -> str:
-    """The name of both files, without what tells them apart: one for each run, key and step.
+@dataclass(frozen=True)
+class Plot:
+    """The image of a plot.
+
+    Attributes:
+        key: what it is called, such as ``wave/frequencies``.
+        step: of the plot; 0 for one that was told without.
+        path: of its file, relative to the run directory.
+        name: of both files of the image, without what tells them apart: one for each run, key and step.
+        grows: whether it shows all that earlier ones of its key do.
+    """
+
+    key: str
+    step: int
+    path: str
+    name: str
+    grows: bool
+
+
+def plot_of(event: Record, run: RunView, run_id: str, milliseconds: int) -> Plot | None:
+    """The image that an event means; None where it means none, its step is no number, or its file is gone.
 
     Args:
-        event: of the plot.
-        run: tells the run from all others.
-        milliseconds: time of the image; the same for each of its step, or a plot that is drawn again makes another.
+        event: any event.
+        run: the run directory.
+        run_id: tells the run from all others.
+        milliseconds: time of all images of the run, or a plot that is drawn again would make another.
     """
-    key, step = key_of(event), event.get("step") or 0
-    allowed = re.sub(r"[^A-Za-z0-9_./ -]", "_", key)[:LONGEST_KEY].replace("/", "~")
-    return f"{allowed}+step+{step}+timestamp+{milliseconds}+{uuid.uuid5(_SPACE, f'{run} {step} {key}')}"
+    if not is_plot(event) or not (run.directory / event["path"]).is_file():
+        return None
+    step = 0 if event.get("step") is None else event["step"]
+    if not isinstance(step, int) or isinstance(step, bool) or step < 0:
+        return None
+    key = key_of(event)
+    unique = uuid.uuid5(_SPACE, f"{run_id} {step} {key}")
+    name = f"{_allowed(_told(event))}+step+{step}+timestamp+{milliseconds}+{unique}"
+    return Plot(key, step, event["path"], name, key.startswith(GROWING))
 
 
-def wanted(events: Iterable[Record]) -> list[Record]:
-    """The plots that should be images: every one, but of a key that grows only that of the highest step."""
-    plots = [event for event in events if is_plot(event)]
+def _allowed(key: str) -> str:
+    """The key in letters that MLflow reads; one that has others ends in a digest, so that two keys stay two."""
+    like = re.sub(r"[^A-Za-z0-9_./ -]", "_", key)[:LONGEST_KEY]
+    if like != key:
+        digest = hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:DIGEST]
+        like = f"{like[: LONGEST_KEY - DIGEST - 1]}_{digest}"
+    return like.replace("/", "~")
+
+
+def plots_of(run: RunView, run_id: str, milliseconds: int) -> list[Plot]:
+    """The images of all plots of a run that are still there, in the order of the journal."""
+    found = (plot_of(event, run, run_id, milliseconds) for event in run.events("artifact"))
+    return [plot for plot in found if plot is not None]
+
+
+def wanted(plots: Sequence[Plot]) -> list[Plot]:
+    """The images that should be in a store: every one, but of a key that grows only that of the highest step."""
     last: dict[str, int] = {}
-    for event in plots:
-        last[key_of(event)] = max(event.get("step") or 0, last.get(key_of(event), 0))
-    return [
-        event
-        for event in plots
-        if not key_of(event).startswith(GROWING) or (event.get("step") or 0) == last[key_of(event)]
-    ]
+    for plot in plots:
+        last[plot.key] = max(plot.step, last.get(plot.key, 0))
+    return [plot for plot in plots if not plot.grows or plot.step == last[plot.key]]
 
 
-def grows(name: str) -> bool:
-    """Whether an image of this name shows all that earlier ones of its key do."""
-    return name.replace("~", "/").startswith(GROWING)
-
-
-def superseded(name: str, stored: Iterable[str]) -> list[str]:
+def superseded(plot: Plot, stored: Iterable[str]) -> list[str]:
     """The files of a folder that belong to other images of the same key.
 
     Args:
-        name: of the newest image.
+        plot: the newest image.
         stored: names of files.
     """
-    return [file for file in stored if file.partition("+")[0] == name.partition("+")[0] and not file.startswith(name)]
+    beginning = plot.name.partition("+")[0] + "+step+"
+    return [file for file in stored if file.startswith(beginning) and not file.startswith(plot.name)]
+
+
+def is_image(name: str) -> bool:
+    """Whether a file of the folder of images is one of an image, rather than a file of the run."""
+    return "+step+" in name and "+timestamp+" in name
 
 
 def write(picture: Path, folder: Path, name: str) -> None:
@@ -95,7 +151,7 @@ def write(picture: Path, folder: Path, name: str) -> None:
     Args:
         picture: the plot.
         folder: where to.
-        name: what `name_of` gave.
+        name: of the image, see `Plot`.
 
     Raises:
         OSError, ValueError, SyntaxError, Image.DecompressionBombError: it is no picture, see `NO_IMAGE`.

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+import textwrap
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from spectral_mlflow.stores.reader import encodable
+
+WIDTH = 90
 
 # What begins markup anywhere in a line, an address that would become a link by itself included. An underscore
 # inside a word does not.
@@ -22,6 +26,13 @@ def literal(text: object) -> str:
 def code(text: str) -> list[str]:
     """Lines of a block of code; nothing in it is markup."""
     return [f"    {line}" for line in _LINE_ENDS.split(encodable(text))]
+
+
+def folded(text: str) -> str:
+    """The text in lines of at most 90 characters: a longer one in a block of code pushes MLflow's page aside."""
+    kept: dict[str, Any] = {"drop_whitespace": False, "replace_whitespace": False, "expand_tabs": False}
+    lines = _LINE_ENDS.split(text)
+    return "\n".join(part for line in lines for part in textwrap.wrap(line, WIDTH, **kept) or [""])
 
 
 def artifact(path: str, run_id: str) -> str:

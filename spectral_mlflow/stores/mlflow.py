@@ -24,7 +24,7 @@ from spectral_mlflow.stores.base import GONE, NO_MODELS, Outcome, RunView, Store
 from spectral_mlflow.stores.models import log_best
 from spectral_mlflow.stores.points import MARK, calls, joined
 from spectral_mlflow.stores.pull_back import append_missing
-from spectral_mlflow.stores.reader import Batch
+from spectral_mlflow.stores.reader import Batch, last_record
 from spectral_mlflow.stores.run_page import RunPage
 from spectral_mlflow.stores.state import StoreState
 
@@ -39,6 +39,7 @@ OFFSET = "spectral.journal_offset"
 ORIGIN = "spectral.origin"
 ERROR, REASON = "spectral.error", "spectral.reason"
 LONGEST_REASON = 500
+FILES = ("artifact", "sample", "checkpoint", "checkpoint_removed")  # Events that name files.
 
 _log = logging.getLogger(__name__)
 
@@ -78,9 +79,9 @@ class MlflowStore:
             self._client = clients.open_client(self._uri)
             here = state if state.tracking_uri == without_password(self._uri) else StoreState()
             self._run_id = self._find(here) or self._create()
-            self._page = RunPage(self._client, self._run_id, run, start)
             began = journal.milliseconds(start["timestamp"])
             self._artifacts = Artifacts(self._client, self._run_id, run, began, self._sent)
+            self._page = RunPage(self._client, self._run_id, run, start, self._artifacts.stored_images)
             current = self._client.get_run(self._run_id)
             self._marks = {name: text for name, text in current.data.tags.items() if name.startswith(MARK)}
             self._page.tag(self._missing_birth_tags(current))
@@ -182,26 +183,26 @@ class MlflowStore:
         """Send the file, the tag or the status that an event means."""
         with clients.store_errors():
             match record.get("event"):
-                case "artifact":
-                    self._artifact(record)
-                case "sample":
-                    self._artifacts.offer(record["path"])
-                case "checkpoint" | "checkpoint_removed":
-                    self._artifacts.offer_checkpoints()
+                case "artifact" if record.get("kind") == "config":
+                    self._page.offer()
                 case "alert":
                     self._page.tag(_alert_tag(record))
                 case "resume":
                     self._reopen()
+            if record.get("event") in FILES and not self._has_ended():
+                self._offer(record)
 
-    def _artifact(self, record: Record) -> None:
-        match record.get("kind"):
-            case "config":
-                self._page.offer()
-                self._artifacts.offer(record["path"])
-            case "plot":
-                self._artifacts.offer_plot(record)
-            case _:
-                self._artifacts.offer(record["path"])
+    def _has_ended(self) -> bool:
+        """Whether the journal ends with the end of the run: its status comes first then, and all files behind it."""
+        return (last_record(self._run.events_path) or {}).get("event") == "end"
+
+    def _offer(self, record: Record) -> None:
+        if record["event"] in ("checkpoint", "checkpoint_removed"):
+            self._artifacts.offer_checkpoints()
+        elif record.get("kind") != "plot":
+            self._artifacts.offer(record["path"])
+        elif self._artifacts.offer_plot(record):
+            self._page.offer()  # The image that it shows is gone.
 
     def _reopen(self) -> None:
         self._client.update_run(self._run_id, status="RUNNING")
@@ -216,6 +217,7 @@ class MlflowStore:
             self._end(outcome)
             self._page.send(outcome)
             self._artifacts.finish()
+            self._page.describe(outcome)  # Now with the last images.
             self._send_model()
 
     def _write_overview(self) -> None:

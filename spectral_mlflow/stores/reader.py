@@ -79,5 +79,8 @@ def numbers(record: Record) -> list[tuple[str, float]]:
 
 
 def encodable(text: str) -> str:
-    """The text with a question mark for each half of a character, as a model may generate it; no store takes those."""
-    return text.encode(errors="replace").decode()
+    """The text with a question mark for each half of a character, as a model may generate it, and without NUL.
+
+    No store takes those.
+    """
+    return text.encode(errors="replace").decode().replace("\0", "")

@@ -42,10 +42,15 @@ def restore(client: MlflowClient, stored: Run, folder: Path, uri: str) -> list[s
     """
     run, run_id = RunView(folder), stored.info.run_id
     for entry in client.list_artifacts(run_id):
-        if entry.path == images.FOLDER:  # Copies of the plots, which the companion makes again.
-            continue
-        with allowing(DOWNLOAD_SECONDS):
-            client.download_artifacts(run_id, entry.path, str(folder))
+        wanted = [entry.path]
+        if entry.path == images.FOLDER:  # Beside files of the user copies of plots, which the companion makes again.
+            there = client.list_artifacts(run_id, images.FOLDER)
+            wanted = [file.path for file in there if not images.is_image(file.path)]
+        for path in wanted:
+            place = (folder / path).parent  # MLflow keeps the last part of the path alone.
+            place.mkdir(exist_ok=True)
+            with allowing(DOWNLOAD_SECONDS):
+                client.download_artifacts(run_id, path, str(place))
     if not (folder / "config.json").is_file():
         raise UserError(f"MLflow run {run_id} has no artifact config.json, so that its directory cannot be made again")
     for name in ("logs", "checkpoints", "stores"):

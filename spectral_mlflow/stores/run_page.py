@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Param, Run, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
 
 from spectral_mlflow.journal import Record
 from spectral_mlflow.stores import facts
@@ -25,7 +25,14 @@ _log = logging.getLogger(__name__)
 class RunPage:
     """Writes the page of one run. Whatever is sent again replaces what was there; MLflow's own exceptions pass."""
 
-    def __init__(self, client: MlflowClient, run_id: str, run: RunView, start: Record) -> None:
+    def __init__(
+        self,
+        client: MlflowClient,
+        run_id: str,
+        run: RunView,
+        start: Record,
+        stored_images: Callable[[], Collection[str]],
+    ) -> None:
         """Send nothing yet.
 
         Args:
@@ -33,11 +40,13 @@ class RunPage:
             run_id: the run in MLflow.
             run: the run directory.
             start: its start event.
+            stored_images: the files of images that MLflow has.
         """
         self._client = client
         self._run_id = run_id
         self._run = run
         self._start = start
+        self._stored_images = stored_images
 
     def offer(self) -> None:
         """Send the facts now if possible; the end of the run insists."""
@@ -60,7 +69,7 @@ class RunPage:
         self._send_params({k: v for k, v in facts.params(config).items() if k not in current.data.params})
         tags = facts.config_tags(config)
         self.tag({k: v for k, v in tags.items() if not (k.startswith("mlflow.") and k in current.data.tags)})
-        self._describe(current, outcome)
+        self.describe(outcome)
         if dataset := facts.dataset(config):
             context = [InputTag("mlflow.data.context", "train")]
             self._client.log_inputs(self._run_id, [DatasetInput(Dataset(**dataset), context)])
@@ -88,11 +97,13 @@ class RunPage:
         for chunk in _chunks(short.items()):
             self._client.log_batch(self._run_id, params=[Param(name, value) for name, value in chunk])
 
-    def _describe(self, current: Run, outcome: Outcome | None) -> None:
+    def describe(self, outcome: Outcome | None = None) -> None:
         """Write the description, unless a person has written another one."""
-        if is_ours(current.data.tags.get(NOTE), self._start):
-            said = describe(self._run, self._start, self._run_id, outcome)
-            self.tag({NOTE: said[: facts.LONGEST_TAG]})
+        there = self._client.get_run(self._run_id).data.tags.get(NOTE)
+        if is_ours(there, self._start):
+            said = describe(self._run, self._start, self._run_id, outcome, self._stored_images)[: facts.LONGEST_TAG]
+            if said != there:
+                self.tag({NOTE: said})
 
 
 def _chunks(pairs: Iterable[tuple[str, str]]) -> Iterable[tuple[tuple[str, str], ...]]:

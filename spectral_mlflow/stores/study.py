@@ -23,6 +23,8 @@ KIND, NAME, RUNS = "spectral.kind", "spectral.study", "spectral.study_runs"
 PARENT, NOTE = "mlflow.parentRunId", "mlflow.note.content"
 METRICS = ("loss", "val_loss", "val_perplexity", "val_bits_per_char", "tokens_per_sec")
 POINTS = 990  # MLflow takes 1000 at once.
+LONGEST = 8000  # Characters of a description.
+MOST_NOTES = 10
 SECONDS = 30  # More than a small call needs: a page of a history has 25,000 points.
 
 # Told how many histories of how many are read.
@@ -88,11 +90,13 @@ class Published:
         run_id: its run in MLflow.
         changed: False where all of it was there already.
         elsewhere: MLflow runs that stay under another parent, as MLflow shows a run under one alone.
+        apart: labels of variants whose seeds share no step of the validation loss.
     """
 
     run_id: str
     changed: bool
     elsewhere: tuple[str, ...]
+    apart: tuple[str, ...]
 
 
 def means(histories: Sequence[Mapping[int, Point]]) -> dict[int, Point]:
@@ -131,16 +135,45 @@ def publish(uri: str, study: Study, watch: Watch = lambda *_: None) -> Published
         same = next((parent for parent in parents if parent.data.tags.get(RUNS) == study.digest), None)
         parent_id = same.info.run_id if same else _create(client, study, children[0].info.experiment_id)
         others = [parent.info.run_id for parent in parents if parent.info.run_id != parent_id]
-        done = same is not None and same.info.status == "FINISHED" and not others
+        done = same is not None and not others and _is_current(same, children, study)
         if not done:
             log_means(client, parent_id, study.variants, watch)
-            client.set_tag(parent_id, NOTE, describe(study))
+            if same is None or _is_ours(same, study):
+                client.set_tag(parent_id, NOTE, describe(study))
         moved, elsewhere = _adopt(client, parent_id, others, children)
         for other in others:
             _remove(client, other)
         if not done:
             client.set_terminated(parent_id)
-    return Published(parent_id, not done or moved, elsewhere)
+        known = client.get_run(parent_id).data.metrics
+    apart = tuple(variant.label for variant in study.variants if f"val_loss/{variant.label}" not in known)
+    return Published(parent_id, not done or moved, elsewhere, apart)
+
+
+def _is_current(parent: Run, children: Sequence[Run], study: Study) -> bool:
+    """Whether a parent is whole, and no run of it has gone on since."""
+    if parent.info.status != "FINISHED" or any(child.info.end_time > parent.info.end_time for child in children):
+        return False
+    return not _is_ours(parent, study) or parent.data.tags.get(NOTE) == describe(study)
+
+
+def _is_ours(parent: Run, study: Study) -> bool:
+    """Whether nobody has written another description."""
+    note = parent.data.tags.get(NOTE)
+    return note is None or note.startswith(_heading(study))
+
+
+def is_deleted(uri: str, run_id: str) -> bool:
+    """Whether a run is in the trash of a store.
+
+    Raises:
+        StoreError: the store does not answer.
+    """
+    from spectral_mlflow.stores.client import in_trash, open_client, run_exists, store_errors
+
+    with store_errors():
+        client = open_client(uri)
+        return run_exists(client, run_id) and in_trash(client, run_id)
 
 
 def _parents(client: MlflowClient, name: str, experiments: set[str]) -> list[Run]:
@@ -235,7 +268,11 @@ def _history(client: MlflowClient, run_id: str, metric: str) -> dict[int, Point]
 
 def describe(study: Study) -> str:
     """The Markdown description of the parent run: its variants in a table, and how to make it again."""
-    return "\n".join([f"**Study {literal(study.name)}**", "", *_table(study.variants), *_rest(study)])
+    return "\n".join([_heading(study), "", *_table(study.variants), *_rest(study)])[:LONGEST]
+
+
+def _heading(study: Study) -> str:
+    return f"**Study {literal(study.name)}**"
 
 
 def _table(variants: Sequence[Variant]) -> Iterator[str]:
@@ -252,7 +289,9 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _rest(study: Study) -> Iterator[str]:
-    for note in study.notes:
-        yield f"\n{literal(note)}"
     yield "\nThe metrics are means over the seeds of a variant, at the steps that all of them have. Make it again:\n"
     yield from code(study.command)
+    for note in study.notes[:MOST_NOTES]:
+        yield f"\n{literal(note)}"
+    if len(study.notes) > MOST_NOTES:
+        yield f"\nAnd {len(study.notes) - MOST_NOTES:,} more, which the command tells."

@@ -79,14 +79,15 @@ class TensorBoardStore:
             return
         if written is not None:
             written.wall_time = _seconds(record)
-            written.step = record.get("step") or 0
+            step = record.get("step")
+            written.step = step if isinstance(step, int) else 0
             self._append([written])
 
     def _event(self, record: Record) -> Event | None:
         match record.get("event"):
             case "artifact" if record.get("kind") == "plot":
                 path = self._run.inside(record["path"])
-                return Event(summary=summaries.image(images.key_of(record), path.read_bytes())) if path else None
+                return Event(summary=summaries.image(images.tag_of(record), path.read_bytes())) if path else None
             case "sample":
                 return Event(summary=summaries.text("text/sample", str(record.get("text", ""))))
             case "alert":

@@ -13,11 +13,10 @@ from spectral_mlflow.errors import UserError
 from spectral_mlflow.models.generation import generate, generate_several
 from spectral_mlflow.monitoring import sample_quality
 from spectral_mlflow.monitoring.histograms import write_histograms
-from spectral_mlflow.monitoring.model_arrays import ModelArrays
 from spectral_mlflow.monitoring.model_graph import write_model_graph
 from spectral_mlflow.monitoring.monitor import Alert
 from spectral_mlflow.monitoring.music import files as music_files
-from spectral_mlflow.monitoring.observation import PASSAGE, frequent, observe
+from spectral_mlflow.monitoring.observation import PASSAGE, frequent
 from spectral_mlflow.monitoring.sample_quality import SampleQuality
 from spectral_mlflow.monitoring.watch import Watch
 from spectral_mlflow.training.state import TrainState
@@ -47,7 +46,6 @@ class Gallery:
         self._watch = watch
         self._tracker = watch.tracker
         self._quality = quality
-        self._arrays: ModelArrays | None = None
         # Of what is trained on and of what is not, neither of which changes in a run.
         self._tokens = frequent(dataset.train[:COUNTED])
         self._passage = dataset.val[: min(PASSAGE, config.model.block_size)].long()
@@ -72,21 +70,17 @@ class Gallery:
 
     def look(self) -> dict[str, float]:
         """Take from the model what the plots of this step show; what can be said of it in numbers."""
-        tokenizer, step = self._dataset.tokenizer, self._state.step
-        self._arrays = None
-        with self._watch.section("plots"), self._guarded("plot", f"the model of step {step} is not drawn", ""):
-            self._arrays = observe(
-                self._state.model, tokens=self._tokens, token_text=lambda token: tokenizer.decode([token]),
-                passage=self._passage,
+        tokenizer = self._dataset.tokenizer
+        with self._watch.section("plots"):
+            return self._tracker.plots.look(
+                self._state.step, self._state.model, tokens=self._tokens, passage=self._passage,
+                token_text=lambda token: tokenizer.decode([token]),
             )  # fmt: skip
-            return self._arrays.metrics()
-        return {}
 
     def draw(self) -> None:
         """Have the plots of this step drawn, and count the weights where that is asked for."""
         with self._watch.section("plots"):
-            if self._arrays:
-                self._tracker.plots.save(self._state.step, self._arrays)
+            self._tracker.plots.draw(self._state.step)
             if self._config.monitoring.histograms:
                 self._write_histograms()
 

@@ -207,6 +207,9 @@ class Trainer:
         if max(self._begun_at, self.tracker.saved_step()) < self.state.step:
             self.save({})
             self.tracker.checkpoints.wait()
+        if self.config.monitoring.viz_interval and not self.due(self.config.monitoring.viz_interval):
+            self.gallery.look()
+            self.gallery.draw()  # How far it has come.
         if self._halt or self.state.skipped_in_a_row >= self.config.training.max_skipped:
             return Outcome("failed", reason, 1)
         if signals.received and not reason:

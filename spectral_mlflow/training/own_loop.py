@@ -17,7 +17,6 @@ from spectral_mlflow.errors import UserError
 from spectral_mlflow.monitoring.anomalies import Anomalies
 from spectral_mlflow.monitoring.data_usage import DataUsage
 from spectral_mlflow.monitoring.monitor import Alert, Monitor
-from spectral_mlflow.monitoring.observation import observe
 from spectral_mlflow.monitoring.progress import Progress
 from spectral_mlflow.monitoring.quality_trend import QualityTrend
 from spectral_mlflow.monitoring.remaining_time import Pause
@@ -260,7 +259,8 @@ class OwnLoop:
     def _draw(self) -> None:
         """Have drawn how the training goes, and what is known of the model."""
         with self.section("plots"):
-            self.tracker.plots.save(self.state.step, observe(self.state.model))
+            self.tracker.plots.look(self.state.step, self.state.model)
+            self.tracker.plots.draw(self.state.step)
 
     def _evaluated(self, metrics: dict[str, float]) -> bool:
         """Take note of a validation loss; returns whether it is the best so far."""

@@ -72,6 +72,32 @@ def test_observing_leaves_the_model_as_it_was() -> None:
     np.testing.assert_array_equal(first.attention.weights, second.attention.weights)
 
 
+def test_every_part_keeps_its_mode() -> None:
+    """A part that does not train, in a model that does, stays so."""
+    of = model()
+    of.blocks[0].eval()
+    observe(of, passage=torch.arange(8))
+    assert of.training
+    assert not of.blocks[0].attention.training
+    assert of.blocks[1].attention.training
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("kind", ["wave", "standard"])
+def test_any_precision_is_observed(kind: str, dtype: torch.dtype) -> None:
+    """Attention and waves of models that are not in float32."""
+    seen = observe(model(kind).to(dtype), passage=torch.arange(8))
+    assert seen.attention is not None
+    assert np.isfinite(seen.attention.weights).all()
+
+
+def test_a_passage_without_room_leaves_the_waves(caplog: pytest.LogCaptureFixture) -> None:
+    """Only the attention is missing, and the log says why."""
+    seen = observe(model(block_size=4), passage=torch.arange(8))
+    assert (seen.attention, len(seen.waves)) == (None, 1)
+    assert "attention is not drawn" in caplog.text
+
+
 def test_what_is_kept_is_small_whatever_the_model() -> None:
     """Of many tokens, layers and heads some are taken, evenly; of a long passage the beginning."""
     of = model(vocab_size=3 * MOST_TOKENS, num_layers=MOST_MAPS + 1, num_heads=16, d_model=64)
@@ -80,6 +106,8 @@ def test_what_is_kept_is_small_whatever_the_model() -> None:
     assert len(waves.frequencies) <= MOST_TOKENS + PACKETS
     assert seen.attention is not None
     assert seen.attention.weights.shape == (MOST_MAPS, MOST_MAPS, PASSAGE, PASSAGE)
+    assert (seen.attention.layers[-1], seen.attention.heads[-1], seen.attention.of) == (MOST_MAPS + 1, 16, (9, 16))
+    assert (waves.vocabulary, seen.context) == (3 * MOST_TOKENS, 64)
 
 
 def test_a_foreign_model_has_parameters_only() -> None:
@@ -139,10 +167,12 @@ def test_steps_are_found_in_order(tmp_path: Path) -> None:
 
 def test_entropy_and_coherence_are_those_of_the_definition() -> None:
     """Looking at all alike has the logarithm of their number, at one has none; what is later does not count."""
-    even = AttentionArrays(np.tril(np.ones((1, 1, 4, 4))) / np.arange(1, 5)[:, None], np.tri(4)[None, None], "abcd")
+    seen = {"layers": [1], "heads": [1], "of": (1, 1)}
+    weights = np.tril(np.ones((1, 1, 4, 4))) / np.arange(1, 5)[:, None]
+    even = AttentionArrays(weights, np.tri(4)[None, None], "abcd", **seen)
     assert even.metrics()["attention/entropy"] == pytest.approx(np.log([1, 2, 3, 4]).mean())
     assert even.metrics()["attention/coherence"] == 1
-    assert AttentionArrays(np.eye(3)[None, None], None, "abc").metrics() == {"attention/entropy": 0}
+    assert AttentionArrays(np.eye(3)[None, None], None, "abc", **seen).metrics() == {"attention/entropy": 0}
 
 
 def test_frequent_tokens_come_first() -> None:

@@ -70,6 +70,7 @@ def test_a_failed_run_says_why_and_how_to_go_on(tmp_path: Path) -> None:
     run.alert(2, "critical", "loss_spike", "the loss rose to 9", "lower the learning rate", cause="a bad batch")
     run.end_experiment("failed", ValueError("no more data"))
     run.close()
+    assert "· failed</title>" in (run.run_dir / "overview.html").read_text()  # As the run has left it.
     page = page_of(run.run_dir)
     assert {"Failed:", "ValueError: no more data", f"spectral resume {run.experiment_id}"} <= set(page.texts)
     assert {"critical", "the loss rose to 9", "Advice: lower the learning rate"} <= set(page.texts)

@@ -129,19 +129,19 @@ def test_a_plot_that_fails_is_left_out_and_tried_again(tmp_path: Path, caplog: p
     """A failing plot is logged once with its name, the others are written, and it comes back when it can."""
     manager, part = VisualizationManager(str(tmp_path)), Waves()
     whole = part.phases
-    part.phases = nn.Parameter(torch.rand(4))
-    others = ["frequencies", "frequency_evolution", "harmonics"]
+    part.phases = nn.Parameter(torch.rand(6, 7))
+    others = ["frequencies", "frequency_evolution", "phases", "harmonics"]
     for step in (1, 2):
         drawn = _named(manager.generate_model_plots(step, part))
-        assert drawn[:3] == [f"{name}_step_{step}.png" for name in others]
-        assert drawn[3:] == ["parameters_step_1.png"] * (step == 1)
+        assert drawn[:4] == [f"{name}_step_{step}.png" for name in others]
+        assert drawn[4:] == ["parameters_step_1.png"] * (step == 1)
     names = [record.args[0] for record in caplog.records if isinstance(record.args, tuple)]
-    assert names == ["phases", "wave_packets", "interference"]
+    assert names == ["wave_packets", "interference"]
     part.phases = whole
     assert len(manager.generate_model_plots(3, part)) == len(WAVE_PLOTS)
-    part.phases = nn.Parameter(torch.rand(4))
+    part.phases = nn.Parameter(torch.rand(6, 7))
     manager.generate_model_plots(4, part)
-    assert len(caplog.records) == 6
+    assert len(caplog.records) == 4
 
 
 def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -254,7 +254,8 @@ def test_two_experiments_share_no_file(tmp_path: Path) -> None:
 def test_a_model_that_cannot_be_looked_at_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Whatever it raises is logged once."""
     manager, part = VisualizationManager(str(tmp_path)), Waves()
-    part.frequencies = nn.Parameter(torch.tensor(1.0))
+    part.amplitudes = nn.Parameter(torch.ones(0, 3, 2))
+    part.frequencies = nn.Parameter(torch.ones(2, 3, device="meta"))
     assert [manager.generate_model_plots(step, part) for step in (1, 2)] == [[], []]
     assert len(caplog.records) == 1
     assert "plots of the model left out" in caplog.records[0].getMessage()
@@ -277,3 +278,17 @@ def test_every_plot_stands_beside_the_charts_of_its_prefix() -> None:
     assert plot_keys.key_of("wave_packets_decoder_0") == "wave/packets_decoder_0"
     assert plot_keys.key_of("frequency_evolution") == "wave/frequency_evolution"
     assert plot_keys.key_of("mine") == "plots/mine"
+
+
+def test_metrics_that_are_none_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Texts, single numbers, tensors with gradients and numbers beyond all bounds cost their own curve alone."""
+    manager = VisualizationManager(str(tmp_path))
+    odd: Any = {
+        "phase": ["a", "b"], "single": 4.0, "huge": [10**400] * 2,
+        "forgotten": [torch.ones((), requires_grad=True)] * 2,
+    }  # fmt: skip
+    assert len(manager.generate_training_plots(1, [3.0, 2.0], {**odd, "val_loss": [2.5, 2.0]})) == 2
+    assert len(caplog.records) == 4
+    assert len(manager.generate_training_plots(2, [], {"loss": [3.0, 2.0, 1.0]})) == 2
+    experiments: list[dict[str, Any]] = [{"name": "a", "metrics": None, "loss_history": None}, {"loss_history": ["x"]}]
+    assert manager.generate_comparison_plots(experiments) == []

@@ -36,7 +36,7 @@ def _texts(figure: Figure) -> str:
 
 
 @pytest.mark.usefixtures("both_styles")
-@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 1, 8), (2, 3, 6), (4, 4, 64), (12, 12, 4)])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 1, 8), (2, 3, 6), (4, 4, 64), (12, 12, 4), (1, 8, 48)])
 @pytest.mark.parametrize("draw", PLOTS)
 def test_maps_are_readable(draw: Callable[..., Figure], shape: tuple[int, int, int], readable: Check) -> None:
     """From one token of one head to twelve layers and heads no texts overlap and none leaves the figure."""
@@ -56,9 +56,24 @@ def test_of_many_heads_some_are_shown() -> None:
     """Of more than eight layers or heads, eight evenly chosen ones are drawn, and the figure says so."""
     figure = attention.attention_maps(_maps(12, 9, 4), list("abcd"))
     texts = _texts(figure)
-    assert "12 layers \N{MULTIPLICATION SIGN} 9 heads \N{MULTIPLICATION SIGN} 4 tokens" in texts
-    assert "8 \N{MULTIPLICATION SIGN} 8 shown" in texts
+    assert "8 of 12 layers \N{MULTIPLICATION SIGN} 8 of 9 heads \N{MULTIPLICATION SIGN} 4 tokens" in texts
     assert {"layer 1", "layer 12", "head 1", "head 9"} <= set(texts.splitlines())
+
+
+@pytest.mark.parametrize("draw", PLOTS)
+def test_chosen_heads_keep_their_numbers(draw: Callable[..., Figure]) -> None:
+    """Layers and heads that are given out of more have the numbers that the model knows them by."""
+    texts = _texts(draw(_maps(2, 3, 4), list("abcd"), layers=[1, 12], heads=[2, 5, 9], of=(12, 9))).splitlines()
+    assert "2 of 12 layers \N{MULTIPLICATION SIGN} 3 of 9 heads \N{MULTIPLICATION SIGN} 4 tokens" in texts
+    assert {"layer 1", "layer 12", "head 2", "head 5", "head 9"} <= set(texts)
+    with pytest.raises(UserError, match="3 of 2"):
+        draw(_maps(2, 3, 4), list("abcd"), of=(12, 2))
+
+
+def test_no_numbers_are_announced_where_there_are_none() -> None:
+    """Maps of fewer than four tokens have no room for a number, and the title speaks of none."""
+    assert "numbers" not in _texts(attention.attention_maps(_maps(1, 1, 3), list("abc")))
+    assert "numbers" in _texts(attention.attention_maps(_maps(1, 1, 4), list("abcd")))
 
 
 @given(st.integers(1, 50), st.integers(1, 10))

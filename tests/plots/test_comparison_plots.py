@@ -54,6 +54,45 @@ def test_seeds_are_compared_where_all_have_values() -> None:
     np.testing.assert_allclose(mean.get_ydata(), [1, 1.5, 2])
 
 
+def test_seeds_without_common_steps_have_no_mean(readable: Check) -> None:
+    """Where seeds share no steps, the figure says that the longest is drawn, and speaks of no mean."""
+    figure = comparison.learning_curves({"wave": [([1, 2], [1, 1]), ([11, 12], [1, 1]), ([21, 22, 23], [1, 1, 1])]})
+    readable(figure)
+    assert "the longest alone" in _texts(figure)
+    assert "mean" not in _texts(figure)
+
+
+def test_a_mean_that_ends_early_is_said(readable: Check) -> None:
+    """A seed that diverges ends the mean: the figure says so, and shows the others, thin."""
+    seeds = [(STEPS, np.full(10, 2.0)), (STEPS, [2.0, 2.0, 2.0, *[np.nan] * 7]), (STEPS, np.full(10, 3.0))]
+    figure = comparison.learning_curves({"wave": seeds, "standard": _seeds(3, 1.5)})
+    readable(figure)
+    assert "1 of 2: the mean ends where a seed ends" in _texts(figure)
+    assert max(line.get_xdata()[-1] for line in figure.axes[0].lines[:2]) == 1000
+
+
+def test_long_labels_keep_their_difference_and_value(readable: Check) -> None:
+    """Labels too long for their place lose what all have in common, then their middle, never the value."""
+    long = "wave optimizer RGD loss QFE num_harmonics 16 learning_rate 0.002 warmup_steps 100 rgd_strength"
+    figure = comparison.learning_curves({f"{long} {n}": [([1, 2], [2, n])] for n in range(1, 9)})
+    readable(figure)
+    assert "… = wave optimizer RGD" in _texts(figure)
+    assert [text.get_text() for text in figure.axes[0].texts] == [f"… {n} {n}" for n in range(1, 9)]
+    alike = comparison.learning_curves({f"{'a' * 80}{n}{'b' * 80}": [([1, 2], [2, n])] for n in range(1, 9)})
+    readable(alike)
+    assert len({text.get_text()[:-2] for text in alike.axes[0].texts}) == 8
+    readable(comparison.parameters({"a" * 120: 500, "$x$\n<b>": 3, f"{'part ' * 30}": 1}))
+    readable(comparison.learning_curves({"two\nlines": _seeds(1, 1.5)}))
+
+
+@pytest.mark.parametrize("labels", [40, 60])
+def test_very_many_curves_are_readable(labels: int, readable: Check) -> None:
+    """The figure grows with its labels up to a number; of more, so many are named, and it says so."""
+    figure = comparison.learning_curves({f"cell {n}": [([1, 2], [2, n])] for n in range(labels)})
+    readable(figure)
+    assert ("40 of 60 are named" in _texts(figure)) == (labels == 60)
+
+
 def test_nothing_to_compare_is_said(readable: Check) -> None:
     """Without curves, or with empty ones, the figure says so."""
     for curves in ({}, {"wave": []}, {"wave": [([], [])]}, {"wave": [([1], [float("nan")])]}):

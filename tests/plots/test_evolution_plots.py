@@ -68,6 +68,15 @@ def test_whole_turns_change_nothing(tmp_path_factory: pytest.TempPathFactory) ->
     assert one.read_bytes() == two.read_bytes()
 
 
+def test_the_axis_is_modulo_one() -> None:
+    """Frequencies about 0 are on an axis that goes from just below 1 on to just above 0, without a negative one."""
+    figure = waves.frequency_evolution([0, 1], [[[-0.02], [0.03]]] * 2, of=50)
+    axis = figure.axes[0].yaxis
+    texts = axis.get_major_formatter().format_ticks([-0.02, 0.0, 0.02])
+    assert texts == ["0.98", "0", "0.02"]
+    assert "2 steps \N{MULTIPLICATION SIGN} 2 of 50 tokens" in _texts(figure)
+
+
 @pytest.mark.usefixtures("both_styles")
 @pytest.mark.parametrize("count", [1, 2, 10, 500])
 def test_the_evolution_is_readable(count: int, readable: Check) -> None:

@@ -25,6 +25,14 @@ def test_smoothing_equals_its_definition(values: np.ndarray, width: int) -> None
     np.testing.assert_allclose(smooth(values, width), twin, rtol=1e-9, atol=1e-9 * max(1, np.abs(values).max()))
 
 
+def test_smoothing_stays_within_the_values() -> None:
+    """Positive values of very different size stay positive when they are smoothed."""
+    values = np.geomspace(1, 1e-19, 2000)
+    smoothed = smooth(values, 40)
+    assert smoothed.min() >= values.min()
+    assert smoothed.max() <= values.max()
+
+
 @given(arrays.arrays(np.float64, st.integers(1, 300), elements=st.floats(-1e6, 1e6)), st.integers(2, 50))
 def test_thinning_loses_no_spike(values: np.ndarray, most: int) -> None:
     """What is left is few, in order, of the given points, and reaches as high and as low."""

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import threading
+import unicodedata
 from itertools import combinations
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from spectral_mlflow.errors import UserError
-from spectral_mlflow.plots import attention, ink, style, training, waves
+from spectral_mlflow.plots import attention, ink, style, training, waves, wording
 
 # Severity 1 of Machado, Oliveira and Fernandes (2009), for linear RGB.
 COLOR_VISION = {
@@ -182,9 +184,62 @@ def test_other_formats_are_refused(name: str, tmp_path: Path) -> None:
 @given(st.text(max_size=30))
 def test_any_text_can_be_drawn(text: str) -> None:
     """A token of any letters becomes a label that the font can show, without mathematics, on one line."""
-    label = ink.token(text)
+    label = wording.token(text)
     assert "\n" not in label
-    assert all(ord(letter) in ink._letters() for letter in label)
+    assert all(ord(letter) in wording._letters() for letter in label)
+    assert not {unicodedata.category(letter) for letter in label} & {"Cc", "Cf", "Zs", "Zl", "Zp"}
+    assert 0 < len(label) <= wording.MOST_LETTERS
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("", "∅"),
+        (" a\n", "␣a↵"),
+        ("\u00a0", "\\xa0"),
+        ("\u202eabc", "\\u202eabc"),
+        ("\u2028", "\\u2028"),
+        ("internationalisation", "intern…sation"),
+        ("\u200b" * 9, "\\u200b…\\u200b"),
+        ("\U0001fae0\U0001f3fd", "\\U0001fae0…"),
+    ],
+)
+def test_tokens_are_seen(text: str, label: str) -> None:
+    """White space and what nobody sees is escaped, an escape is never cut, and a long token keeps both of its ends."""
+    assert wording.token(text) == label
+
+
+@pytest.mark.parametrize(
+    ("ticks", "texts"),
+    [
+        ([0.5, 0.500005, 0.50001], ["0.5", "0.500005", "0.50001"]),
+        ([1_234_000, 1_234_020], ["1.234M", "1.23402M"]),
+        ([-25_000, 0], ["\N{MINUS SIGN}25k", "0"]),
+        ([7.0], ["7"]),
+    ],
+)
+def test_ticks_have_the_digits_of_their_distance(ticks: list[float], texts: list[str]) -> None:
+    """However near ticks are, their texts differ."""
+    assert ink.Numbers().format_ticks(ticks) == texts
+
+
+def test_threads_draw_one_at_a_time() -> None:
+    """Threads that draw in different styles each get theirs, and leave the settings as they were."""
+    before, grounds = dict(matplotlib.rcParams), []
+
+    def draw(make: type[style.Style], wanted: str) -> None:
+        for _ in range(8):
+            with make():
+                grounds.append(style.ground(ink.empty("Loss")) == wanted)
+
+    looks = ((style.dark, style.DARK.ground), (style.light, style.LIGHT.ground)) * 2
+    threads = [threading.Thread(target=draw, args=look) for look in looks]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert grounds == [True] * 32
+    assert dict(matplotlib.rcParams) == before
 
 
 @pytest.mark.parametrize(
@@ -202,7 +257,7 @@ def test_any_text_can_be_drawn(text: str) -> None:
 )
 def test_numbers_are_short(value: float, text: str) -> None:
     """Numbers on axes are written as people write them."""
-    assert ink.number(value) == text
+    assert wording.number(value) == text
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0.01, 0.08))

@@ -150,6 +150,67 @@ def test_what_is_not_finite_is_marked(readable: Check) -> None:
     assert marks == [[301, 302]]
 
 
+def test_what_has_no_logarithm_is_not_called_infinite() -> None:
+    """On a logarithmic scale zero and below are counted as such."""
+    texts = _texts(training.training_dynamics({"grad/norm": ([1, 2, 3, 4], [1, 0, np.nan, 2])}))
+    assert "1 not finite · 1 not above 0" in texts
+
+
+def test_a_steep_beginning_is_no_alarm() -> None:
+    """A long curve that falls into its range is not marked; its first value is said; a later spike is."""
+    steps = np.arange(1, 100_001)
+    losses = 3.3 + 8.7 * np.exp(-steps / 100)
+    assert "off scale" not in _texts(training.loss_curve(steps, losses))
+    assert "from 11.91" in _texts(training.loss_curve(steps, losses))
+    noisy = losses + np.random.default_rng(0).normal(0, 0.1, steps.size)
+    assert "off scale" not in _texts(training.loss_curve(steps, noisy))
+    losses[70_000] = 50
+    assert "1 off scale" in _texts(training.loss_curve(steps, losses))
+
+
+def test_many_notes_leave_room_for_the_title(readable: Check) -> None:
+    """Notes beside the title of a narrow plot are summed up, long names of metrics are shortened."""
+    speed = np.full(300, 1e4) + np.arange(300)
+    speed[::3], speed[6:9] = np.nan, 1e9
+    norm = np.where(np.arange(300) % 7 == 0, 0, speed)
+    steps = np.arange(300)
+    metrics = dict.fromkeys(("loss", "tokens_per_sec", "a_long_name_" * 9 + "1", "b" * 200), (steps, speed))
+    figure = training.training_dynamics(metrics | {"grad/norm": (steps, norm)})
+    readable(figure)
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert any(title.startswith("a_long") and title.endswith("_1") for title in titles)
+
+
+def test_the_loss_has_the_name_that_it_is_given() -> None:
+    """The loss is called a loss, and what it is by whoever knows."""
+    assert _texts(training.loss_curve([1, 2], [3, 2])).splitlines().count("Loss") == 1
+    for figure in (
+        training.loss_curve([1, 2], [3, 2], loss="Squared error (m²)"),
+        training.training_dynamics({"loss": ([1, 2], [3, 2])}, loss="Squared error (m²)"),
+    ):
+        assert figure.axes[0].get_title(loc="left") == "Squared error (m²)"
+
+
+@pytest.mark.parametrize(
+    ("steps", "values"),
+    [
+        (np.arange(60), 0.5 + 2e-5 * np.arange(60) / 60),
+        (np.arange(1_234_000, 1_234_101), 2 + 1e-6 * np.arange(101)),
+        ([1, 2], [2.0, 2.0 + 1e-13]),
+    ],
+)
+def test_ticks_can_be_told_apart(
+    steps: np.ndarray, values: np.ndarray, readable: Check, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Ticks have as many digits as their distance takes, however small it is beside the values."""
+    figure = training.wave_course({"wave_ratio": (steps, values)})
+    readable(figure)
+    style.save(figure, tmp_path_factory.mktemp("plots") / "a.png")
+    for axis in (figure.axes[0].xaxis, figure.axes[0].yaxis):
+        ticks = [label.get_text() for label in axis.get_ticklabels()]
+        assert len(set(ticks)) == len(ticks) > 1
+
+
 def test_marks_are_inside_of_the_axes(readable: Check) -> None:
     """Where nearly nothing is finite, the marks still lie within the axes."""
     figure = training.loss_curve(range(500), [None] * 499 + [2.0])

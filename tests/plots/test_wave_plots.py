@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as arrays
 from matplotlib.figure import Figure
 
 from spectral_mlflow.errors import UserError
-from spectral_mlflow.plots import ink, packet, style, tables, waves
+from spectral_mlflow.plots import packet, style, tables, waves, wording
 
 Check = Callable[[Figure], None]
 QUICK = (Phase.explicit, Phase.reuse, Phase.generate)  # Shrinking pictures takes minutes.
@@ -48,7 +48,7 @@ def test_wave_packets_are_readable(tokens: int, readable: Check) -> None:
     )
     readable(figure)
     named = [text.get_text() for text in figure.axes[0].texts if text.get_fontweight() == "bold"]
-    assert named == [ink.token(label) for label in labels[: min(tokens, waves.MOST_PACKETS)]]
+    assert named == [wording.token(label) for label in labels[: min(tokens, waves.MOST_PACKETS)]]
 
 
 @pytest.mark.parametrize("name", ["frequencies", "phases"])
@@ -102,7 +102,32 @@ def test_very_many_tokens_are_thinned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of more values than anybody can see, evenly chosen tokens are drawn, and the figure says which."""
     monkeypatch.setattr(tables, "MOST_VALUES", 100)
     texts = _texts(waves.frequencies(_values(150, 2)))
-    assert "150 tokens \N{MULTIPLICATION SIGN} 2 waves · one in 3 shown" in texts
+    assert "50 of 150 tokens \N{MULTIPLICATION SIGN} 2 waves" in texts
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_chosen_tokens_are_not_all(name: str) -> None:
+    """Where the tokens are chosen from a vocabulary, the note has both numbers and no title says all tokens."""
+    values = _values(*(1030, 2, 2)[: PLOTS[name]])
+    texts = _texts(getattr(waves, name)(values, of=2000))
+    assert "1,030 of 2,000 tokens \N{MULTIPLICATION SIGN} 2 waves" in texts
+    assert "all tokens" not in texts
+    with pytest.raises(UserError, match="1,030 of 10;"):
+        getattr(waves, name)(values, of=10)
+
+
+def test_a_pair_that_does_not_interfere_has_no_minus_zero() -> None:
+    """What the lines and colours of the pairs mean is said, and the number of a pair is 0, not minus 0."""
+    f, phi = np.zeros((2, 1)), np.array([[0.0], [np.pi / 2 + 1e-4]])
+    texts = _texts(waves.interference(f, phi, np.ones((2, 1, 1)), [0.5], ["a", "b"]))
+    assert "waves kept apart" in texts
+    assert {"first token", "second token", "both together", "they strengthen", "they cancel"} <= set(texts.splitlines())
+    assert "\N{MINUS SIGN}0\n" not in texts + "\n"
+
+
+def test_rounding_does_not_hide_the_size_of_packets() -> None:
+    """A largest value a rounding error below a power of ten has its bar."""
+    waves.wave_packets([[0.0]], [[0.0]], [[[999.9999999999999]]], [0.0], ["a"])
 
 
 @settings(max_examples=6, phases=QUICK)
@@ -118,7 +143,7 @@ def test_any_waves_can_be_drawn(data: st.DataObject, name: str, tmp_path_factory
 @pytest.mark.parametrize("tokens", [2, 3, 24, 65])
 def test_interference_is_readable(tokens: int, readable: Check) -> None:
     """From one pair to a vocabulary no texts overlap, none leaves the figure, and the pairs are named."""
-    labels = [*("\n", " the", "$x$", "漢", "a"), *(chr(letter) for letter in range(48, 108))][:tokens]
+    labels = [*("\n", "W" * 20, "$x$", "漢", "\u202ea"), *(chr(letter) for letter in range(48, 108))][:tokens]
     tables_of = _values(tokens, 8), _values(tokens, 8), _values(tokens, 8, 2)
     figure = waves.interference(*tables_of, np.linspace(0, 1, 8), labels)
     readable(figure)
@@ -126,7 +151,9 @@ def test_interference_is_readable(tokens: int, readable: Check) -> None:
     values = matrix.images[0].get_array()
     assert values.shape == (tokens, tokens)
     named = [text.get_text().split("\n")[0] for text in pairs.texts if " + " in text.get_text()]
-    assert named == [f"{ink.token(labels[i])} + {ink.token(labels[j])}" for i, j in packet.telling_pairs(values)]
+    assert named == [
+        f"{wording.token(labels[i])} + {wording.token(labels[j])}" for i, j in packet.telling_pairs(values)
+    ]
 
 
 def test_interference_needs_two_tokens(readable: Check) -> None:

@@ -16,6 +16,7 @@ from filelock import FileLock
 from mlflow import MlflowClient
 
 from spectral_mlflow.errors import UserError
+from spectral_mlflow.journal import Record
 from spectral_mlflow.stores import rebuild, sync
 from spectral_mlflow.stores.__main__ import _turn, _work, main
 from spectral_mlflow.stores.base import RunView
@@ -99,6 +100,84 @@ def test_run_that_is_resumed_during_a_pass_stays_open(new_run: Callable[..., Any
     assert not state.closed
     assert _status(store, run) == "RUNNING"
     lock.release()
+
+
+class _Slow(MlflowStore):
+    """Each event takes three seconds by its clock, in which the training writes a line of metrics."""
+
+    def __init__(self, uri: str, run: Any) -> None:
+        super().__init__(uri)
+        self.calls: list[str] = []
+        self._written = run
+
+    def clock(self) -> float:
+        return 3.0 * self.calls.count("event")
+
+    def metrics(self, batch: Batch) -> None:
+        super().metrics(batch)
+        self.calls.append("metrics")
+
+    def event(self, record: Record, offset: int = 0, /) -> None:
+        super().event(record, offset)
+        self.calls.append("event")
+        self._written.steps(len(self.calls), len(self.calls))
+
+
+def test_metrics_go_on_among_many_events(new_run: Callable[..., Any], store: str) -> None:
+    """However long the events take, such as uploads of plots, metrics never wait longer than their interval."""
+    run = new_run()
+    for step in range(4):
+        run.event("alert", step=step, kind="test")
+    slow = _Slow(store, run)
+    with FileLock(run.directory / ".run.lock"):
+        Companion(RunView(run.directory), slow, pace=Pace(interval=5.0, patience=0.0), clock=slow.clock).catch_up()
+    assert slow.calls == ["event", "event", "metrics", "event", "event", "metrics", "event"]
+
+
+def test_status_of_an_ended_run_waits_for_no_files(
+    new_run: Callable[..., Any], store: str, fast: Pace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once a run has told its end, its files come behind its status, and all of them do."""
+    run = new_run()
+    for name in ("one.txt", "two.txt"):
+        run.file(name)
+        run.event("artifact", kind="file", path=name, step=None)
+    run.end()
+    statuses, upload = [], MlflowClient.log_artifact
+
+    def told(client: MlflowClient, run_id: str, *rest: Any) -> None:
+        statuses.append(client.get_run(run_id).info.status)
+        upload(client, run_id, *rest)
+
+    monkeypatch.setattr(MlflowClient, "log_artifact", told)
+    state = Companion(RunView(run.directory), MlflowStore(store), pace=fast).catch_up()
+    assert state.closed
+    assert set(statuses) == {"FINISHED"}
+    names = {entry.path for entry in MlflowClient(tracking_uri=store).list_artifacts(state.run_id)}
+    assert {"one.txt", "two.txt"} <= names
+
+
+def test_refused_upload_is_the_last_for_a_while(
+    new_run: Callable[..., Any], store: str, fast: Pace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files that time out one by one would hold up a running run: after the first they wait for its end."""
+    run, tries = new_run(), []
+
+    def refuse(*arguments: Any) -> None:
+        tries.append(arguments)
+        raise TimeoutError("timed out")
+
+    for name in ("a.txt", "b.txt", "c.txt"):
+        run.file(name)
+        run.event("artifact", kind="file", path=name, step=None)
+    with FileLock(run.directory / ".run.lock"), monkeypatch.context() as patched:
+        patched.setattr(MlflowClient, "log_artifact", refuse)
+        state = Companion(RunView(run.directory), MlflowStore(store), pace=fast).catch_up()
+    assert (len(tries), state.error) == (1, None)
+    run.end()
+    assert _sync(run).complete
+    names = {entry.path for entry in MlflowClient(tracking_uri=store).list_artifacts(state.run_id)}
+    assert {"a.txt", "b.txt", "c.txt"} <= names
 
 
 def test_second_end_takes_back_the_reason_of_the_first(new_run: Callable[..., Any], store: str) -> None:

@@ -18,7 +18,7 @@ from PIL import Image
 from spectral_mlflow.stores.base import Outcome, RunView
 from spectral_mlflow.stores.companion import Companion, Pace
 from spectral_mlflow.stores.description import describe, is_ours
-from spectral_mlflow.stores.markdown import artifact, code, literal
+from spectral_mlflow.stores.markdown import artifact, code, folded, literal
 from spectral_mlflow.stores.mlflow import MlflowStore
 
 EVIL = (
@@ -31,7 +31,7 @@ EVIL = (
 def test_text_of_others_stays_text(text: str) -> None:
     """A reader sees exactly the text, in one line, and Markdown nothing that begins markup, a link or a mention."""
     shown = literal(text)
-    assert html.unescape(shown) == " ".join(text.split())
+    assert html.unescape(shown) == " ".join(text.replace("\0", "").split())
     assert not re.search(r'[<>\[\]`|*~@\\"]|://|www\.', re.sub(r"&#\d+;", "", shown), re.IGNORECASE)
 
 
@@ -74,13 +74,52 @@ def test_what_came_out_is_said_first(new_run: Callable[..., Any]) -> None:
     """How the run ended and its result come before what it was: MLflow folds all but the first lines."""
     run = new_run()
     run.file("results.json", json.dumps({"final_metrics": {"val_loss": 1.25, "best_val_loss": 1.2, "best_step": 200}}))
-    told = describe(RunView(run.directory), run.start, "id", Outcome("KILLED", "signal 15", 0)).splitlines()
+    view = RunView(run.directory)
+    start = view.start()
+    assert start is not None
+    told = describe(view, start, "id", Outcome("KILLED", "signal 15", 0)).splitlines()
     assert told[2:4] == [
         "- ended: KILLED, signal 15",
         "- result: validation loss 1.2500, best validation loss 1.2000, at step 200",
     ]
-    told = describe(RunView(run.directory), run.start, "id", Outcome("FINISHED", None, 0)).splitlines()
+    told = describe(view, start, "id", Outcome("FINISHED", None, 0)).splitlines()
     assert told[2].startswith("- result:")
+
+
+def test_what_is_not_known_is_left_out(new_run: Callable[..., Any]) -> None:
+    """A loop of one's own that tells its data alone has no line of what it does not tell."""
+    run = new_run("own")
+    run.file("config.json", json.dumps({"dataset": {"name": "text"}, "config": {"training": {"steps": 1000}}}))
+    view = RunView(run.directory)
+    start = view.start()
+    assert start is not None
+    assert describe(view, start, "id").splitlines()[2:4] == ["- data: text", "- training: 1,000 steps"]
+
+
+def test_no_line_pushes_the_page_aside(new_run: Callable[..., Any]) -> None:
+    """A long sample is folded with every character, and of many plots the first are linked and the others counted."""
+    run = new_run()
+    for number in range(30):
+        run.file(f"p{number}.svg")
+        run.event("artifact", kind="plot", path=f"p{number}.svg", step=1)
+    sample = "the wave  and the beat " * 20 + "\n  x" * 3
+    run.event("sample", step=3, text=sample)
+    view = RunView(run.directory)
+    start = view.start()
+    assert start is not None
+    told, _, block = describe(view, start, "id").partition("Sample of step 3:\n\n")
+    assert max(map(len, block.splitlines())) <= 94
+    assert "".join(line[4:] for line in block.splitlines()) == sample.replace("\n", "")
+    assert told.count("step 1](get-artifact") == 20
+    assert told.rstrip().endswith(" and 10 more")
+
+
+@given(st.text())
+def test_folding_loses_nothing(text: str) -> None:
+    """Each line is cut into pieces of at most 90 characters, which together are the line."""
+    cut = folded(text)
+    assert re.sub(r"\s", "", cut) == re.sub(r"\s", "", text)
+    assert all(len(line) <= 90 for line in cut.split("\n"))
 
 
 def test_newest_plots_are_shown(new_run: Callable[..., Any], store: str, fast: Pace) -> None:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import re
+import tempfile
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 from mlflow import MlflowClient
+from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from PIL import Image
 
+from spectral_mlflow.journal import Record
 from spectral_mlflow.stores import images, rebuild
 from spectral_mlflow.stores.base import RunView
 from spectral_mlflow.stores.companion import Companion, Pace
@@ -209,12 +214,127 @@ def test_directory_made_again_has_no_copies(
     assert not (made / "images").exists()
 
 
+def _broken(run: Any, store: str) -> list[str]:
+    """Addresses of pictures in the description that MLflow does not have."""
+    note = MlflowClient(tracking_uri=store).get_run(run.state()["run_id"]).data.tags["mlflow.note.content"]
+    shown = [parse_qs(urlsplit(at).query)["path"][0] for at in re.findall(r"!\[[^\]]*\]\((\S+)\)", note)]
+    assert shown
+    return [path for path in shown if Path(path).name not in _images(run, store)]
+
+
+def test_picture_of_a_running_run_is_there(
+    new_run: Callable[..., Any], store: str, fast: Pace, trainer: Callable[[Path], Any]
+) -> None:
+    """After a resume, a newer plot, a companion that begins anew and a plot that is gone, the description shows one."""
+    run = new_run()
+    training = trainer(run.directory)
+    _draw(run, "training_dynamics", 10, key="training/dynamics")
+    _feed(run, store, fast)
+    run.event("resume", step=10, settings={})
+    _feed(run, store, fast)
+    assert _broken(run, store) == []
+    _draw(run, "training_dynamics", 20, key="training/dynamics")
+    gone = _draw(run, "training_dynamics", 30, key="training/dynamics")
+    _feed(run, store, fast)
+    assert _keys_and_steps(_images(run, store)) == [("training/dynamics", 30)]
+    assert _broken(run, store) == []
+    gone.unlink()
+    run.end()
+    training.kill()
+    training.wait()
+    _feed(run, store, fast)
+    assert _broken(run, store) == []
+
+
+def _refuse(*_: object) -> None:
+    raise PermissionError("no")
+
+
+def test_store_that_refuses_deletes_is_asked_once(
+    new_run: Callable[..., Any], store: str, fast: Pace, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    """Images that newer ones replace stay then, which is told once, and the run is closed."""
+    tries: list[object] = []
+    monkeypatch.setattr(LocalArtifactRepository, "delete_artifacts", lambda *given: (tries.append(given), _refuse()))
+    run = new_run()
+    destination = _Drawing(store, run)
+    run.event("alert", step=0, kind="test")
+    with FileLock(run.directory / ".run.lock"):
+        Companion(RunView(run.directory), destination, pace=fast).catch_up()
+    assert destination.step == 6
+    assert len(tries) == caplog.text.count("cannot be deleted") == 1
+    run.end()
+    _feed(run, store, fast)
+    assert run.state()["closed"]
+
+
+class _Drawing(MlflowStore):
+    """At each event the next plot is drawn, until there are six."""
+
+    def __init__(self, uri: str, run: Any) -> None:
+        super().__init__(uri)
+        self.step = 0
+        self._written = run
+
+    def event(self, record: Record, offset: int = 0, /) -> None:
+        super().event(record, offset)
+        if record["event"] != "start" and self.step < 6:
+            self.step += 1
+            _draw(self._written, "loss_curve", self.step, key="training/loss_curve")
+
+
+def test_store_that_refuses_listing_closes_the_run(
+    new_run: Callable[..., Any], store: str, fast: Pace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be tidied up holds up nothing."""
+    run = new_run()
+    _draw(run, "loss_curve", 1, key="training/loss_curve")
+    run.end()
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalArtifactRepository, "list_artifacts", _refuse)
+        _feed(run, store, fast)
+    assert run.state()["closed"]
+    assert _keys_and_steps(_images(run, store)) == [("training/loss_curve", 1)]
+
+
+def test_odd_steps_are_no_images(new_run: Callable[..., Any], store: str, fast: Pace) -> None:
+    """A step that is text, a part or below zero makes no image, and neither run nor other images wait for it."""
+    run = new_run()
+    for step in ("7", 2.5, -5, 3):
+        _draw(run, "mine", step, key="training/mine")
+    run.end()
+    _feed(run, store, fast)
+    assert _keys_and_steps(_images(run, store)) == [("training/mine", 3)]
+
+
+def test_directory_made_again_has_the_users_own_files(
+    new_run: Callable[..., Any], store: str, fast: Pace, tmp_path: Path
+) -> None:
+    """A folder of the user that is called as that of the images comes back, without the images."""
+    run = new_run()
+    run.file("images/cat.txt", "my cat")
+    run.event("artifact", kind="file", path="images/cat.txt", step=None)
+    _draw(run, "phases", 10, key="wave/phases")
+    run.end()
+    _feed(run, store, fast)
+    made, _ = rebuild.from_store(run.name, tmp_path / "elsewhere", store)
+    assert [path.name for path in (made / "images").iterdir()] == ["cat.txt"]
+
+
 @given(st.text(), st.text(), st.integers(0, 10**9), st.integers(0, 10**9))
 def test_names_are_of_one_key_and_step(first: str, second: str, step: int, other: int) -> None:
     """Two images have one name only for the same key and step; whatever a key is, MLflow reads its step."""
-    name, another = (
-        images.name_of({"path": "visualizations/plot.png", "key": key, "step": number}, "run", 5)
-        for key, number in ((first, step), (second, other))
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "plot.png").touch()
+        name, another = (
+            plot.name
+            for key, number in ((first, step), (second, other))
+            if (plot := images.plot_of(
+                {"event": "artifact", "kind": "plot", "path": "plot.png", "key": key, "step": number},
+                RunView(Path(folder)), "run", 5,
+            ))
+        )  # fmt: skip
     assert (name == another) == ((first or None, step) == (second or None, other))
+    assert (name.partition("+")[0] == another.partition("+")[0]) == ((first or None) == (second or None))
     assert re.fullmatch(r"[\w. ~-]*\+step\+\d+\+timestamp\+5\+[0-9a-f-]{36}", name, re.ASCII)

@@ -32,7 +32,9 @@ def trained_as(new_run: Callable[..., Any], store: str) -> Callable[..., Any]:
     """Makes finished runs of a model and a seed, as the trainer leaves them, with two points of each loss."""
 
     def make(model: str, seed: int, *, name: str = "", losses: tuple[float, float] = (3.0, 2.0), **told: Any) -> Any:
-        run = new_run(name or f"{model}_{seed}", tracking_uri=told.pop("uri", store))
+        start = {"stores": told.pop("stores")} if "stores" in told else {}
+        run = new_run(name or f"{model}_{seed}", tracking_uri=told.pop("uri", store), **start)
+        steps = told.pop("at", (10, 20))
         settings = {"type": model, "d_model": 32, "num_layers": 1, "num_heads": 2, "block_size": told.pop("block", 16)}
         parts = dict.fromkeys(("embedding", "attention", "feedforward"), model)
         data = {"name": "text", "sha256": told.pop("sha", HASH), "num_tokens": 99, "source": "text.txt"}
@@ -43,7 +45,7 @@ def trained_as(new_run: Callable[..., Any], store: str) -> Callable[..., Any]:
         run.file(
             "config.json", json.dumps({"experiment_id": run.name, "config": config, "model": facts, "dataset": data})
         )
-        for step, loss in zip((10, 20), losses, strict=True):
+        for step, loss in zip(steps, losses, strict=True):
             run.lines({"step": step, "loss": loss + 1, "val_loss": loss, "best_val_loss": loss})
         run.end()
         return run
@@ -113,7 +115,11 @@ def test_study_has_the_means_of_its_variants(four: list[Any], store: str, capsys
     note = parent.data.tags["mlflow.note.content"]
     assert "| wave | 0, 1 | 1,000 | 2.5000" in note
     assert "| standard | 0, 1 | 1,000 | 4.5000" in note
-    assert "    spectral study 'wave or standard' wave_0 wave_1 standard_0 standard_1" in note
+    again = [
+        "spectral study 'wave or standard' \\",
+        *(f"  {name} \\" for name in ("standard_0", "standard_1", "wave_0")),
+    ]
+    assert "\n".join(f"    {line}" for line in [*again, "  wave_1"]) in note
     assert "Wave minus standard over seeds 0, 1" in capsys.readouterr().out
     child = MlflowClient(tracking_uri=store).get_run(four[0].state()["run_id"])
     assert (child.data.tags["spectral.kind"], child.data.tags["spectral.seed"]) == ("train", "0")
@@ -129,6 +135,79 @@ def test_same_study_again_changes_nothing(four: list[Any], store: str, capsys: p
     assert after.to_dictionary() == before.to_dictionary()
     assert _points(store, after, "val_loss/wave") == [(10, 3.5), (20, 2.5)]
     assert "is there already" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("last", [0.5, 9.0])
+def test_study_of_runs_that_went_on_is_brought_up_to_date(
+    four: list[Any], store: str, capsys: pytest.CaptureFixture[str], last: float
+) -> None:
+    """When runs were resumed, the same command adds their means and tells their new results, whatever they are."""
+    chosen = four[:2]
+    _study("s", *chosen)
+    for run in chosen:
+        run.event("resume", step=20, settings={})
+        run.lines({"step": 30, "val_loss": last, "best_val_loss": min(last, 2.0)})
+        run.end()
+    capsys.readouterr()
+    assert _study("s", *chosen) == 0
+    assert "is there already" not in capsys.readouterr().out
+    (parent,) = _parents(store)
+    assert _points(store, parent, "val_loss/wave") == [(10, 3.5), (20, 2.5), (30, last)]
+    assert f"| wave | 0, 1 | 1,000 | {min(last, 2.0):.4f}" in parent.data.tags["mlflow.note.content"]
+    assert _study("s", *chosen) == 0
+    assert "is there already" in capsys.readouterr().out
+
+
+def test_description_of_a_person_stays(four: list[Any], store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What somebody has written of a study in MLflow is not written over, nor taken for one that is out of date."""
+    _study("s", *four)
+    (parent,) = _parents(store)
+    MlflowClient(tracking_uri=store).set_tag(parent.info.run_id, "mlflow.note.content", "mine")
+    capsys.readouterr()
+    assert _study("s", *four) == 0
+    assert "is there already" in capsys.readouterr().out
+    (parent,) = _parents(store)
+    assert parent.data.tags["mlflow.note.content"] == "mine"
+
+
+def test_runs_without_a_store_are_refused(
+    trained_as: Callable[..., Any], store: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that was made without a store is sent nowhere, until a sync has named one."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    run = trained_as("wave", 0, stores=[], uri=None)
+    line = _refused(capsys, "s", run.name)
+    assert "it was made without a store" in line
+    assert f"spectral sync {run.name} --tracking-uri URI" in line
+    assert MlflowClient(tracking_uri=store).get_experiment_by_name("spectral") is None
+    assert cli.main(["sync", run.name, "--tracking-uri", store]) == 0
+    assert _study("s", run) == 0
+
+
+def test_seeds_without_a_common_step_are_told(
+    trained_as: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two seeds that were evaluated at different steps have no mean of the validation loss, and the command says so."""
+    one, other = trained_as("wave", 0), trained_as("wave", 1, at=(7, 14))
+    assert _study("s", one, other) == 0
+    assert "wave: its seeds share no step of val_loss" in capsys.readouterr().out
+
+
+def test_loss_of_a_run_that_blew_up(trained_as: Callable[..., Any], store: str) -> None:
+    """A perplexity that no float holds is infinite; the study is made all the same."""
+    assert _study("s", trained_as("wave", 0, losses=(900.0, 800.0)), trained_as("wave", 1, losses=(400.0, 500.0))) == 0
+    (parent,) = _parents(store)
+    assert parent.data.tags["mlflow.note.content"].splitlines()[4].endswith("| inf |")
+
+
+def test_run_in_the_trash_is_named(four: list[Any], store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run that somebody has deleted in MLflow: one line with what restores it, and no parent."""
+    cli.main(["sync"])
+    MlflowClient(tracking_uri=store).delete_run(four[0].state()["run_id"])
+    capsys.readouterr()
+    line = _refused(capsys, "s", *(run.name for run in four))
+    assert "spectral rebuild wave_0" in line
+    assert _parents(store) == []
 
 
 def test_study_with_other_runs_is_replaced(four: list[Any], store: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -269,6 +348,18 @@ def test_description_shows_names_as_they_are() -> None:
     assert "| a&#124;b | 0 | &#96;x&#96; |" in told
     assert "<b>" not in told
     assert "&#64;you" in told
+
+
+def test_description_of_many_runs_has_the_command() -> None:
+    """However many notes there are, the description is one that MLflow takes, with the command in it."""
+    runs = " \\\n  ".join(f"wave_seed{n}_20260131_120000_1a2b3c4d" for n in range(60))
+    notes = tuple(f"Wave minus standard over seeds {n}, {n}: {'1.2345 ' * 10}" for n in range(100))
+    told = describe(Study("s", (Variant("wave", {0: "id"}, {}),), notes, f"spectral study s {runs}"))
+    assert len(told) < 8000
+    assert "wave_seed59" in told
+    assert told.count("Wave minus") == 10
+    assert told.endswith("And 90 more, which the command tells.")
+    assert max(map(len, told[told.index("Make it") : told.index("Wave minus")].splitlines())) < 90
 
 
 def test_store_that_does_not_answer(

@@ -148,7 +148,7 @@ def test_what_is_not_a_number(full_run: Callable[..., Any], fast: Pace) -> None:
         (event,) = found.Tensors(tag)
         return event.step, make_ndarray(event.tensor_proto)
 
-    step, (width, height, png) = only("training/loss")
+    step, (width, height, png) = only("training/loss (plot)")
     assert (step, width, height) == (20, b"30", b"20")
     assert png == (run.directory / "visualizations" / "loss_step_20.png").read_bytes()
     assert only("text/sample") == (10, b"    <b>ROMEO</b>\n    ? and")
@@ -161,6 +161,21 @@ def test_what_is_not_a_number(full_run: Callable[..., Any], fast: Pace) -> None:
     told = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
     assert told.group_name == run.name
     assert (told.hparams["model.type"].string_value, told.hparams["training.lr"].number_value) == ("wave", 0.001)
+
+
+def test_plot_and_metric_of_one_name(full_run: Callable[..., Any], fast: Pace) -> None:
+    """TensorBoard takes one kind of data a tag: a user's plot stands beside a metric of its name, in two tags."""
+    run = full_run("tensorboard")
+    path = "visualizations/loss_step_20.png"
+    for key, step in (("loss", 1), ("wave/frequencies", "2")):
+        run.event("artifact", path=path, kind="plot", step=step, key=key)
+    run.steps(1, 3)
+    run.end()
+    assert _feed(run, fast).error is None
+    found = _read(run).Tags()
+    assert "loss" in found["scalars"]
+    assert {"loss (plot)", "wave/frequencies"} <= set(found["tensors"])
+    assert not set(found["tensors"]) & set(found["scalars"])
 
 
 def test_resumed_run_has_its_last_ending_alone(full_run: Callable[..., Any], fast: Pace) -> None:

@@ -79,6 +79,15 @@ def test_a_run_that_was_stopped_goes_on_by_itself(tmp_path: Path) -> None:
     assert json.loads((run / "results.json").read_text())["status"] == "completed"
 
 
+def test_a_run_that_was_stopped_shows_how_far_it_came(tmp_path: Path) -> None:
+    """The plots of its last step are drawn, whatever the interval."""
+    arguments = tiny_arguments(tmp_path / "corpus.txt", **{"monitoring.viz_interval": "100"})
+    done = spectral("train", *arguments, hook=HOOKS["in a step"])
+    assert done.returncode == EXPECTED["in a step"][0], done.stderr
+    (run,) = (tmp_path / "experiments").iterdir()
+    assert (run / "visualizations" / "training_dynamics_step_4.png").exists()
+
+
 def test_only_a_second_sigint_stops_at_once() -> None:
     """The first signal of any kind is noted, and so is every SIGTERM; the handlers before come back."""
     before = signal.getsignal(signal.SIGINT)

@@ -67,6 +67,13 @@ def test_a_run_writes_its_directory(tiny: ExperimentConfig) -> None:
     assert "Training started" in (run / "logs" / "training.log").read_text()
 
 
+def test_plots_change_no_training(tiny: ExperimentConfig) -> None:
+    """With dropout too, every loss is to the last bit that of a run of which nothing is shown."""
+    shown = replace(tiny, model=replace(tiny.model, dropout=0.2))
+    watched = replace(shown, monitoring=replace(shown.monitoring, viz_interval=3))
+    assert columns(runner.start(watched).run_dir) == columns(runner.start(shown).run_dir)
+
+
 def test_each_line_has_what_the_model_has(tiny: ExperimentConfig) -> None:
     """A wave model reports its ratio, QFE its coherence; evaluations ride on the line of their step."""
     line = lines(runner.start(longer(tiny, loss="QFE", optimizer="RGD")).run_dir)[-1]
