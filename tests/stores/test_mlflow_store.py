@@ -223,7 +223,7 @@ def test_description_names_what_is_there(new_run: Callable[..., Any]) -> None:
     said = {}
     for kind in ("dry-run", "own-loop"):
         run = new_run(kind, tags={"spectral.kind": kind})
-        said[kind] = describe(RunView(run.directory), run.start, "id")
+        said[kind] = describe(RunView(run.directory), RunView(run.directory).start() or {}, "id")
     assert "python -m spectral_mlflow train" in said["dry-run"]
     assert "A loop of its own" in said["own-loop"]
     assert "code.tar.gz" not in said["own-loop"]
