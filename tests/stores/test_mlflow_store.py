@@ -228,7 +228,7 @@ def test_description_names_what_is_there(new_run: Callable[..., Any]) -> None:
     assert "A loop of its own" in said["own-loop"]
     assert "code.tar.gz" not in said["own-loop"]
     run.file("code_snapshot/code.tar.gz")
-    assert "`code_snapshot/code.tar.gz`" in describe(RunView(run.directory), run.start, "id")
+    assert "`code_snapshot/code.tar.gz`" in describe(RunView(run.directory), RunView(run.directory).start() or {}, "id")
 
 
 def test_description_of_a_person_is_left_alone(new_run: Callable[..., Any], store: str, fast: Pace) -> None:
