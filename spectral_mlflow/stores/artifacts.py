@@ -14,6 +14,7 @@ from mlflow import MlflowClient
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from spectral_mlflow.journal import Record
+from spectral_mlflow.monitoring.page_pictures import NO_IMAGE
 from spectral_mlflow.stores import checkpoints, images
 from spectral_mlflow.stores.base import RunView, StoreError
 from spectral_mlflow.stores.checkpoints import CheckpointRecord
@@ -314,7 +315,7 @@ def _drawn(file: Path, folder: Path, name: str) -> bool:
     """Write the image of a plot; whether it is one."""
     try:
         images.write(file, folder, name)
-    except images.NO_IMAGE as damage:
+    except NO_IMAGE as damage:
         if getattr(damage, "errno", None) is not None:  # The disk, rather than what is in the file.
             raise
         _log.warning("%s is no image: %s", file, damage)

@@ -38,9 +38,6 @@ GROWING = ("training/", "wave/course")
 
 _SPACE = uuid.UUID("3f1d2f5e-0f52-5c53-9b0e-6a3f9f2d7f11")
 
-# What a file may raise that is no image; a broken PNG is a SyntaxError to Pillow.
-NO_IMAGE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
-
 
 def is_plot(event: Record) -> bool:
     """Whether an event tells of a plot that can be shown as an image."""
@@ -154,7 +151,8 @@ def write(picture: Path, folder: Path, name: str) -> None:
         name: of the image, see `Plot`.
 
     Raises:
-        OSError, ValueError, SyntaxError, Image.DecompressionBombError: it is no picture, see `NO_IMAGE`.
+        OSError, ValueError, SyntaxError, Image.DecompressionBombError: it is no picture, see
+            `spectral_mlflow.monitoring.page_pictures.NO_IMAGE`.
     """
     with Image.open(picture) as image:
         whole = folder / f"{name}.png"
