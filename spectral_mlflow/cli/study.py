@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import shlex
 import sys
@@ -14,7 +15,9 @@ from spectral_mlflow.cli.parser import RUN_HELP, Commands, add_command, base, no
 from spectral_mlflow.cli.progress import shown
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.monitoring import runs
+from spectral_mlflow.monitoring.json_text import decode
 from spectral_mlflow.monitoring.run_lock import is_running
+from spectral_mlflow.settings import load
 from spectral_mlflow.stores import study, sync
 from spectral_mlflow.stores.base import RunView, StoreError
 from spectral_mlflow.stores.state import StoreState
@@ -65,6 +68,55 @@ def _study(known: argparse.Namespace, rest: list[str]) -> int:
         return FAILED
 
 
+def publish_cells(name: str, cells: Mapping[str, Sequence[Path]]) -> int:
+    """Put the finished runs of named cells under one parent run; the exit code.
+
+    Args:
+        name: of the study.
+        cells: name of each cell to its run directories, one a seed.
+    """
+    kept = {cell: [run_dir for run_dir in chosen if _is_wanted(run_dir)] for cell, chosen in cells.items()}
+    if not any(kept.values()):
+        print(f"study {name}: no finished run that MLflow has, so there is nothing to put together", file=sys.stderr)
+        return 0
+    try:
+        states = _sent([run_dir for chosen in kept.values() for run_dir in chosen])
+        uri = _one_store(states)
+        found = tuple(_cell(cell, {path: states[path] for path in chosen}) for cell, chosen in kept.items() if chosen)
+        made = Study(name, found, (), shlex.join(["spectral", "study", name, *(path.name for path in states)]))
+        with shown("the metrics") as show:
+            published = study.publish(uri, made, lambda done, size: show(f"study {name}", done, size))
+    except (StoreError, OSError) as failure:
+        print(f"spectral: study {name!r} is not complete: {failure}; give the same command again later",
+              file=sys.stderr)  # fmt: skip
+        return FAILED
+    _report(made, published, {str(state.run_id): path.name for path, state in states.items()}, uri)
+    return 0
+
+
+def _is_wanted(run_dir: Path) -> bool:
+    run = RunView(run_dir)
+    return sync.MLFLOW in run.stores() or StoreState.load(run.state_path).run_id is not None
+
+
+def _cell(name: str, states: Mapping[Path, StoreState]) -> Variant:
+    """A cell as its run directories have it."""
+    from spectral_mlflow.analysis.statistics import estimate
+
+    configs = {path: load(path / "config.json") for path in states}
+    results = [decode((path / "results.json").read_bytes()) for path in states]
+    losses = [result["final_metrics"]["best_val_loss"] for result in results]
+    whole = [loss for loss in losses if loss is not None and math.isfinite(loss)]
+    return Variant(
+        _label(name),
+        {configs[path].training.seed: str(state.run_id) for path, state in states.items()},
+        {
+            "parameters": f"{results[0]['num_parameters']:,}",
+            "best validation loss": estimate(whole).text() if whole else "not finite",
+        },
+    )
+
+
 def _check_finished(run_dir: Path) -> None:
     if is_running(run_dir):
         raise UserError(f"run {run_dir.name} is running; allowed: finished runs; wait for its end")
@@ -76,8 +128,7 @@ def _check_finished(run_dir: Path) -> None:
 
 def _check_store(run_dir: Path) -> None:
     """Refuse a run that nobody has wanted in MLflow."""
-    run = RunView(run_dir)
-    if sync.MLFLOW not in run.stores() and StoreState.load(run.state_path).run_id is None:
+    if not _is_wanted(run_dir):
         raise UserError(f"run {run_dir.name}: {sync.NO_STORE}: spectral sync {run_dir.name} --tracking-uri URI")
 
 
@@ -187,8 +238,13 @@ def _labels(found: Sequence[comparison.Variant]) -> list[str]:
         " ".join([variant.model, *(f"{n.split('.', 1)[1]} {v}" for n, v in differing.items() if n not in FACTS)])
         for variant, differing in zip(found, distinguishing(found).values(), strict=True)
     ]
-    labels = [re.sub(r"[^\w .:-]+", " ", label).replace("  ", " ").strip()[:LONGEST_LABEL] for label in told]
+    labels = [_label(label) for label in told]
     return [label if labels.count(label) == 1 else f"{label} {place}" for place, label in enumerate(labels, 1)]
+
+
+def _label(text: str) -> str:
+    """A text as the second part of the names of metrics, where MLflow allows few marks."""
+    return re.sub(r"[^\w .:-]+", " ", text).replace("  ", " ").strip()[:LONGEST_LABEL]
 
 
 def _facts(variant: comparison.Variant) -> dict[str, str]:

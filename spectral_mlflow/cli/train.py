@@ -48,6 +48,8 @@ def _add_train(commands: Commands) -> None:
     )  # fmt: skip
     train.add_argument("--dry-run", nargs="?", const="true", default="false", metavar="true|false",
                        help="ten steps in which everything is exercised")  # fmt: skip
+    train.add_argument("--tag", action="append", default=[], metavar="NAME=VALUE", dest="tags",
+                       help="a tag of the run in the stores; may be given several times")  # fmt: skip
     _add_profile(train)
     _document_settings(train)
 
@@ -58,7 +60,7 @@ def _add_profile(parser: Parser) -> None:
 
 
 def _document_settings(parser: Parser) -> None:
-    """Show every setting in the help; their values are read by `_overrides`."""
+    """Show every setting in the help; their values are read by `given_settings`."""
     groups: dict[str, argparse._ArgumentGroup] = {}
     for setting in all_settings():
         room = setting.name.rpartition(".")[0] or "run"
@@ -76,7 +78,7 @@ def _shown(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _overrides(known: argparse.Namespace, rest: Sequence[str]) -> dict[str, str]:
+def given_settings(known: argparse.Namespace, rest: Sequence[str]) -> dict[str, str]:
     """Settings given in any spelling: those argparse knows by their dotted name, and the rest."""
     names = {setting.name for setting in all_settings()}
     given = {name: value for name, value in vars(known).items() if name in names}
@@ -95,7 +97,7 @@ def _overrides(known: argparse.Namespace, rest: Sequence[str]) -> dict[str, str]
 
 
 def _train(known: argparse.Namespace, rest: list[str]) -> int:
-    overrides = _overrides(known, rest)
+    overrides = given_settings(known, rest)
     dry = _boolean("--dry-run", known.dry_run)
     if known.resume == AUTO and dry:
         raise UserError("--resume: given with --dry-run; a dry run is always a new one")
@@ -103,6 +105,7 @@ def _train(known: argparse.Namespace, rest: list[str]) -> int:
         if known.config or dry:
             raise UserError("--resume: given with --config or --dry-run; a continued run keeps its own settings")
         return _resume_run(known.resume, overrides)
+    tags = _tags(known.tags)
     chosen = build(overrides, load(Path(known.config)) if known.config else None)
     tracking_uri = _tracking_uri(chosen)
     if known.resume == AUTO:
@@ -114,7 +117,7 @@ def _train(known: argparse.Namespace, rest: list[str]) -> int:
     finished = runner.start(
         runner.dry(chosen) if dry else chosen,
         tracking_uri=tracking_uri,
-        tags={"spectral.kind": "dry-run"} if dry else {},
+        tags=tags | ({"spectral.kind": "dry-run"} if dry else {}),
     )
     return report(finished)
 
@@ -133,6 +136,16 @@ def _resume_unfinished(chosen: config.ExperimentConfig, overrides: dict[str, str
     except continuation.NoCheckpointError as nothing:
         print(f"--resume auto: {nothing}; starting a new run", file=sys.stderr)
         return None
+
+
+def _tags(given: Sequence[str]) -> dict[str, str]:
+    tags = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise UserError(f"--tag: given {text!r}; allowed: NAME=VALUE")
+        tags[name] = value
+    return tags
 
 
 def _boolean(option: str, text: str) -> bool:
@@ -158,7 +171,7 @@ def _add_resume(commands: Commands) -> None:
 
 
 def _resume(known: argparse.Namespace, rest: list[str]) -> int:
-    return _resume_run(known.run, _overrides(known, rest))
+    return _resume_run(known.run, given_settings(known, rest))
 
 
 def _resume_run(name: str, overrides: dict[str, str]) -> int:
