@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks.faults import companions, crowd, damage, ext4, full, kills, power
+from benchmarks.faults import campaigns, companions, crowd, damage, ext4, full, kills, power
 from benchmarks.faults.bench import Case, Result
 
 
@@ -31,6 +31,7 @@ _ALL = (
     Case("companion", "kill -9 of the companion", 40, companions.companion, _nothing),
     Case("both", "kill -9 of companion and trainer", 40, companions.both, _nothing),
     Case("slow", "kill -9 of the companion while MLflow is slow", 40, companions.slow, _nothing),
+    Case("ablate", "kill -9 of `spectral ablate`, given again until done", 20, campaigns.ablate, _nothing),
     Case("power", "power cut, all that POSIX lets it drop", 50, power.cut, _plain_replace),
     Case("ext4", "ext4 shut down without its log", 50, ext4.shutdown, _nothing),
     Case("bit", "one bit flipped in a checkpoint", 400, damage.bit, _bare_load),

@@ -17,9 +17,10 @@ from spectral_mlflow.analysis.cells import Cell
 from spectral_mlflow.analysis.design import PRESETS, Design
 from spectral_mlflow.cli import study
 from spectral_mlflow.cli.campaign_progress import shown
-from spectral_mlflow.cli.parser import Commands, add_command, base
+from spectral_mlflow.cli.parser import Commands, Parser, add_command, base
 from spectral_mlflow.cli.train import given_settings
 from spectral_mlflow.errors import UserError
+from spectral_mlflow.settings import SHORT_NAMES, all_settings
 from spectral_mlflow.stores.failures import mark_wrapper
 
 FOLDER = "studies"
@@ -56,6 +57,17 @@ def add(commands: Commands) -> None:
     command.add_argument("--jobs", metavar="N", type=int,
                          help="trainings at a time [CPU cores with one thread each; 1 with a GPU]")  # fmt: skip
     command.add_argument("--dry-run", action="store_true", help="only tell what would be trained")
+    _allow_settings(command)
+
+
+def _allow_settings(command: Parser) -> None:
+    """Every setting by all its names, so that none of their values is taken for a preset."""
+    short = {full: name for name, full in SHORT_NAMES.items()}
+    for setting in all_settings():
+        names = [name for name in (setting.name, short.get(setting.name)) if name]
+        spellings = dict.fromkeys([*names, *(name.replace("_", "-") for name in names)])
+        command.add_argument(*(f"--{name}" for name in spellings), dest=setting.name, default=argparse.SUPPRESS,
+                             help=argparse.SUPPRESS)  # fmt: skip
 
 
 def _size(made: Design) -> str:
