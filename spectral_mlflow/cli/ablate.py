@@ -76,8 +76,9 @@ def _size(made: Design) -> str:
 
 def _ablate(known: argparse.Namespace, rest: list[str]) -> int:
     designs = _designs(known, given_settings(known, rest))
+    planned = [cell for made in designs for cell in made.plan()]
     jobs = _jobs(known.jobs)
-    cells = [_with_threads(cell, jobs) for made in designs for cell in made.plan()]
+    cells = [_with_threads(cell, jobs) for cell in planned]
     campaign = Campaign(cells, base(), config.home() / FOLDER)
     if known.dry_run:
         return _tell(campaign)
