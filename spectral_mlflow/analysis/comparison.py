@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
-from spectral_mlflow.analysis.statistics import Estimate, Outcome, estimate, paired_difference, verdict
+from spectral_mlflow.analysis.significance import LOSS_MARGIN, Test, compare_values, family
+from spectral_mlflow.analysis.statistics import Estimate, Outcome, estimate
 from spectral_mlflow.config import DECISIVE
 from spectral_mlflow.settings import all_settings
 
@@ -100,21 +101,29 @@ class Variant:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A wave variant beside a standard one, paired by seed.
+    """A wave variant beside a standard one.
 
     Attributes:
-        difference: wave minus standard, nats a token.
-        outcome: what the difference says of the wave model's loss.
+        test: of the best validation loss, wave minus standard, nats a token.
         seeds: the seeds that both have.
         also_differ: further settings that differ, each with the wave's and the standard's value.
     """
 
     wave: Variant
     standard: Variant
-    difference: Estimate
-    outcome: Outcome
+    test: Test
     seeds: tuple[int, ...]
     also_differ: tuple[tuple[str, Any, Any], ...]
+
+    @property
+    def difference(self) -> Estimate:
+        """Wave minus standard, nats a token."""
+        return self.test.difference
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the difference says of the wave model's loss."""
+        return self.test.outcome
 
 
 @dataclass(frozen=True)
@@ -174,25 +183,25 @@ def variants(runs: pd.DataFrame) -> list[Variant]:
 
 
 def compare(wave: Variant, standard: Variant) -> Comparison | Refusal:
-    """The difference in best validation loss, or the reason why there is none to speak of."""
-    reasons = [*map(_automatic, (wave, standard)), *(_mismatch(name, wave, standard) for name in MUST_MATCH)]
+    """The difference in best validation loss, or the reason why there is none to speak of.
+
+    Seeds that both have are paired. With fewer than two of them the two stand apart, which takes two seeds of each.
+    """
+    reasons = [*map(automatic_batch, (wave, standard)), *(_mismatch(name, wave, standard) for name in MUST_MATCH)]
     if reason := "; ".join(filter(None, reasons)):
         return Refusal(wave, standard, reason)
     seeds = tuple(sorted(wave.losses.keys() & standard.losses.keys()))
-    if not seeds:
+    if not seeds and min(len(wave.losses), len(standard.losses)) == 1:
         return Refusal(wave, standard, f"no seed in common: {_listed(wave.losses)} and {_listed(standard.losses)}")
-    difference = paired_difference(wave.losses, standard.losses)
-    names = sorted((wave.settings.keys() | standard.settings.keys()) - set(SUBJECT))
-    also_differ = tuple(
-        (name, wave.settings.get(name), standard.settings.get(name))
-        for name in names
-        if wave.settings.get(name) != standard.settings.get(name)
-    )
-    return Comparison(wave, standard, difference, verdict(difference), seeds, also_differ)
+    test = compare_values(wave.losses, standard.losses, margin=LOSS_MARGIN, name="wave minus standard")
+    return Comparison(wave, standard, test, seeds, _also_differ(wave.settings, standard.settings))
 
 
 def compare_all(found: Sequence[Variant]) -> tuple[list[Comparison], list[Refusal]]:
-    """Every all-wave variant beside every all-standard one, those that differ in the least first."""
+    """Every all-wave variant beside every all-standard one, those that differ in the least first.
+
+    The comparisons are one family: each outcome allows for all the others.
+    """
     results = [
         compare(wave, standard)
         for wave in found
@@ -201,6 +210,8 @@ def compare_all(found: Sequence[Variant]) -> tuple[list[Comparison], list[Refusa
         if standard.model == "standard"
     ]
     comparisons = [result for result in results if isinstance(result, Comparison)]
+    tests = family(result.test for result in comparisons)
+    comparisons = [replace(result, test=test) for result, test in zip(comparisons, tests, strict=True)]
     return (
         sorted(comparisons, key=lambda result: (len(result.also_differ), -len(result.seeds))),
         [result for result in results if isinstance(result, Refusal)],
@@ -222,25 +233,38 @@ def distinguishing(found: Iterable[Variant]) -> dict[int, dict[str, Any]]:
     return told
 
 
-def _decisive(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings without the seed and without those that this model, optimizer and loss do not read."""
-    ignored = set(_INCIDENTAL)
+def unread(settings: Mapping[str, Any]) -> set[str]:
+    """Names of the settings that a run with this model, optimizer and loss does not read."""
+    names: set[str] = set()
     kinds = {settings.get(f"model.{component}") for component in COMPONENTS}
+    if None not in kinds:
+        names.add("model.type")  # It only sets the components, which say more.
     if settings.get("model.embedding") == "standard":
-        ignored |= _OF_WAVE_EMBEDDING
+        names |= _OF_WAVE_EMBEDDING
     if settings.get("model.attention") == "standard":
-        ignored.add("model.tau")
+        names.add("model.tau")
     if kinds == {"standard"}:
-        ignored.add("model.num_waves")
+        names.add("model.num_waves")
     if settings.get("model.feedforward") == "wave":
-        ignored.add("model.match_parameters")
+        names.add("model.match_parameters")
     if settings.get("training.optimizer") == "AdamW":
-        ignored |= {"training.rgd_strength", "training.rgd_warmup", "training.rgd_preserve_norm"}
+        names |= {"training.rgd_strength", "training.rgd_warmup", "training.rgd_preserve_norm"}
     if not settings.get("training.block_warmup_steps"):
-        ignored.add("training.first_block_size")
+        names.add("training.first_block_size")
     if settings.get("training.loss") == "CE":
-        ignored.add("training.qfe_lambda")
+        names.add("training.qfe_lambda")
+    return names
+
+
+def _decisive(settings: Mapping[str, Any]) -> dict[str, Any]:
+    ignored = unread(settings).union(_INCIDENTAL)
     return {name: value for name, value in settings.items() if name not in ignored}
+
+
+def _also_differ(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[tuple[str, Any, Any], ...]:
+    """What differs besides the subject, without what only one of the two reads: that follows from something told."""
+    names = (first.keys() | second.keys()) - set(SUBJECT) - unread(first) - unread(second)
+    return tuple((n, first.get(n), second.get(n)) for n in sorted(names) if first.get(n) != second.get(n))
 
 
 def _rank(variant: Variant) -> tuple[int, int]:
@@ -249,7 +273,7 @@ def _rank(variant: Variant) -> tuple[int, int]:
     return order.index(variant.model) if variant.model in order else len(order), -len(variant.losses)
 
 
-def _automatic(variant: Variant) -> str | None:
+def automatic_batch(variant: Variant) -> str | None:
     """A batch size that follows the free memory of a machine is no term of a comparison."""
     if not variant.settings.get("training.auto_batch_size"):
         return None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Outcome = Literal["lower", "higher", "undecided"]
+Outcome = Literal["lower", "higher", "equivalent", "undecided"]
 
 CONFIDENCE = 0.95
 
@@ -15,6 +15,9 @@ CONFIDENCE = 0.95
 @dataclass(frozen=True)
 class Estimate:
     """A mean and its Student t interval; without an interval where there is one value only.
+
+    The t interval keeps its coverage with a few seeds. The bootstrap's percentile interval of three values reaches from
+    the least to the greatest, and holds the median with a probability of 1 - 2 / 2^3 = 0.75 only.
 
     Attributes:
         mean: arithmetic mean.
@@ -53,40 +56,29 @@ def estimate(values: Sequence[float], confidence: float = CONFIDENCE) -> Estimat
     Raises:
         ValueError: no value, or one that is not finite.
     """
-    n = len(values)
-    if n == 0 or not all(math.isfinite(value) for value in values):
-        raise ValueError("an estimate needs at least one value, all of them finite")
-    mean = math.fsum(values) / n
-    if n == 1:
+    mean, deviation = moments(values)
+    if deviation is None:
         return Estimate(mean, None, 1, confidence)
-    from scipy.stats import t  # Costs half a second, which a program that only prints its help need not wait for.
-
-    variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
-    quantile = float(t.ppf((1 + confidence) / 2, n - 1))
-    return Estimate(mean, quantile * math.sqrt(variance / n), n, confidence)
+    return interval(mean, deviation / math.sqrt(len(values)), len(values) - 1, len(values), confidence)
 
 
-def paired_difference(
-    first: Mapping[int, float], second: Mapping[int, float], confidence: float = CONFIDENCE
-) -> Estimate:
-    """Estimate of first minus second over the seeds that both have.
+def interval(mean: float, standard_error: float, df: float, n: int, confidence: float = CONFIDENCE) -> Estimate:
+    """The t interval about a mean of n values, whose standard error has these degrees of freedom."""
+    from scipy.special import stdtrit  # Costs a third of a second, which no help text need wait for.
 
-    Args:
-        first: seed to value.
-        second: seed to value.
-        confidence: coverage of the interval.
+    return Estimate(mean, float(stdtrit(df, (1 + confidence) / 2)) * standard_error, n, confidence)
+
+
+def moments(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean and standard deviation, with n - 1 below; None for the deviation of one value.
 
     Raises:
-        ValueError: no seed in common, or a value that is not finite.
+        ValueError: no value, or one that is not finite.
     """
-    seeds = sorted(first.keys() & second.keys())
-    return estimate([first[seed] - second[seed] for seed in seeds], confidence)
-
-
-def verdict(difference: Estimate) -> Outcome:
-    """What a difference says of the first of the two: its whole interval on one side of zero, or undecided."""
-    if difference.high is not None and difference.high < 0:
-        return "lower"
-    if difference.low is not None and difference.low > 0:
-        return "higher"
-    return "undecided"
+    n = len(values)
+    if n == 0 or not all(map(math.isfinite, values)):
+        raise ValueError("an estimate needs at least one value, all of them finite")
+    mean = math.fsum(value / n for value in values)
+    if n == 1:
+        return mean, None
+    return mean, math.hypot(*(value - mean for value in values)) / math.sqrt(n - 1)

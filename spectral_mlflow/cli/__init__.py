@@ -10,7 +10,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 
-from spectral_mlflow.cli import ablate, care, checkpoints, models, paper, runs, stores, study, train
+from spectral_mlflow.cli import ablate, care, checkpoints, compare, models, paper, runs, stores, study, train
 from spectral_mlflow.cli.parser import Parser
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.stores.failures import tag_failure
@@ -43,6 +43,6 @@ def _parser() -> Parser:
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
-    for noun in (train, runs, checkpoints, stores, study, ablate, care, models, paper):
+    for noun in (train, runs, checkpoints, stores, study, ablate, compare, care, models, paper):
         noun.add(commands)
     return parser

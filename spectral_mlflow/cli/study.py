@@ -7,7 +7,7 @@ import math
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,6 @@ FAILED = 1
 LONGEST_LABEL = 100
 # Without these two, and the data set, losses are of different questions; all else may be what the study is about.
 SAME = ("model.vocab_size", "model.block_size")
-FACTS = ("model.num_parameters", "dataset.num_tokens")  # They follow from settings.
 
 
 def add(commands: Commands) -> None:
@@ -185,7 +184,7 @@ def _variants(uri: str, names: Mapping[str, str]) -> tuple[tuple[Variant, ...], 
         uri: the store.
         names: MLflow run to the name of its run directory.
     """
-    from spectral_mlflow.analysis import comparison
+    from spectral_mlflow.analysis import comparison, wording
     from spectral_mlflow.analysis.runs import load_runs
 
     rows = load_runs(uri, kind=None)
@@ -203,7 +202,7 @@ def _variants(uri: str, names: Mapping[str, str]) -> tuple[tuple[Variant, ...], 
         for run_id in names
         if run_id in counted - used
     ]
-    notes += [_verdict(one) for one in comparison.compare_all(found)[0]]
+    notes += [wording.verdict(one) for one in comparison.compare_all(found)[0]]
     notes += [f"{label}: one seed; its means are that run." for label, v in zip(labels, found, strict=True)
               if len(v.runs) == 1]  # fmt: skip
     return tuple(Variant(label, v.runs, _facts(v)) for label, v in zip(labels, found, strict=True)), notes
@@ -231,14 +230,9 @@ def _check_alike(found: Sequence[comparison.Variant]) -> None:
 
 
 def _labels(found: Sequence[comparison.Variant]) -> list[str]:
-    """The model of each variant, and in which settings it differs from others of that model."""
-    from spectral_mlflow.analysis.comparison import distinguishing
+    from spectral_mlflow.analysis import wording
 
-    told = [
-        " ".join([variant.model, *(f"{n.split('.', 1)[1]} {v}" for n, v in differing.items() if n not in FACTS)])
-        for variant, differing in zip(found, distinguishing(found).values(), strict=True)
-    ]
-    labels = [_label(label) for label in told]
+    labels = [_label(label) for label in wording.labels(found)]
     return [label if labels.count(label) == 1 else f"{label} {place}" for place, label in enumerate(labels, 1)]
 
 
@@ -256,22 +250,13 @@ def _facts(variant: comparison.Variant) -> dict[str, str]:
     }
 
 
-def _verdict(found: comparison.Comparison) -> str:
-    said = {"lower": "the wave model is better", "higher": "the standard model is better", "undecided": "undecided"}
-    difference = f"Wave minus standard over {_seeds(found.seeds)}: {found.difference.text()} nats a token"
-    return f"{difference}: {said[found.outcome]}."
-
-
-def _seeds(seeds: Iterable[int]) -> str:
-    told = sorted(seeds)
-    return f"seed{'s' if len(told) > 1 else ''} {', '.join(map(str, told))}"
-
-
 def _report(made: Study, published: Published, names: Mapping[str, str], uri: str) -> None:
+    from spectral_mlflow.analysis.wording import seeds
+
     print(f"study       {made.name}" + ("" if published.changed else " (is there already)"))
     print(f"MLflow run  {published.run_id}")
     for variant in made.variants:
-        print(f"variant     {variant.label}, {_seeds(variant.runs)}: {variant.facts['best validation loss']}")
+        print(f"variant     {variant.label}, {seeds(variant.runs)}: {variant.facts['best validation loss']}")
     for note in (*made.notes, *_apart(published), *_elsewhere(published, names)):
         print(f"note        {note}")
     print(f"look at it  {f'open {uri}' if uri.startswith('http') else f'mlflow ui --backend-store-uri {uri}'}")

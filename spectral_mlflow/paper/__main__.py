@@ -7,32 +7,36 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from spectral_mlflow import config
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.stores.failures import mark_wrapper, tag_failure
 
-if TYPE_CHECKING:
-    from spectral_mlflow.paper.generator import PaperGenerator
-
 DESCRIPTION = """\
 Write the intuitive guide and the technical paper from the runs in the MLflow store.
 
-Every number in the documents is read from the store. What the store lacks is named on
-stderr and in the documents, each gap with the command that closes it; the documents are
-written all the same.
+Every number in the documents is read from the store, and every comparison is bound to a test.
+What the store lacks is named on stderr and in the documents, each gap with the command that
+closes it; the documents are written all the same. A statement that the store does not bear out
+fails the build, which then writes nothing. ledger.json beside the documents leads from each
+number to its runs.
 """
 EPILOG = """\
 examples:
   python -m spectral_mlflow.paper
-      both documents, Markdown and PDF, from every finished run of the default store
+      both documents, with PDF, LaTeX and HTML, from the newest complete studies of the default store
+  python -m spectral_mlflow.paper --check
+      does the paper that is there say what the store says?
   python -m spectral_mlflow.paper --type technical --format markdown --output /tmp/draft
       the paper alone, without PDF, somewhere else
   python -m spectral_mlflow.paper --experiments wave_20250101_120000_0123abcd standard_20250101_130000_0123abcd
       about two runs only
 
-exit codes: 0 written, also with gaps; 1 with --strict and gaps; 2 a mistake in what was asked for
+own text: a file in OUTPUT/sections/technical/ or OUTPUT/sections/guide/ replaces the section of that name
+
+exit codes: 0 written, also with gaps; 1 a statement that the store does not bear out, or --strict and gaps;
+2 a mistake in what was asked for
 """
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -40,6 +44,14 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "choices": ["intuitive", "technical", "both"],
         "default": "both",
         "help": "which document (default: both)",
+    },
+    "--study": {
+        "metavar": "NAME",
+        "help": "study that compares wave with standard (default: the newest complete one, else by configuration)",
+    },
+    "--ablation": {
+        "metavar": "NAME",
+        "help": "study of the components (default: the newest complete one, else by configuration)",
     },
     "--experiments": {
         "nargs": "+",
@@ -59,14 +71,19 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--format": {
         "choices": ["markdown", "pdf", "both"],
         "default": "both",
-        "help": "what to keep; the PDF is set from the Markdown (default: both)",
+        "help": "what to keep; PDF, LaTeX and HTML are made from the Markdown (default: both)",
     },
     "--template": {
         "metavar": "LAYOUT",
         "default": "arxiv",
-        "help": "layout of the PDF: arxiv, neurips or icml (default: arxiv)",
+        "help": "layout of PDF and LaTeX: arxiv, neurips or icml (default: arxiv)",
     },
-    "--verbose": {"action": "store_true", "help": "tell what is being done"},
+    "--check": {"action": "store_true", "help": "write nothing; verify the paper that is there against the store"},
+    "--accept": {
+        "action": "store_true",
+        "help": "accept that stored values of the ledger's runs changed or that runs were deleted",
+    },
+    "--verbose": {"action": "store_true", "help": "tell each figure that is drawn"},
     "--strict": {"action": "store_true", "help": "exit code 1 if anything is missing"},
 }
 
@@ -94,62 +111,98 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     try:
-        return _run(parser().parse_args(arguments))
+        options = parser().parse_args(arguments)
+        _check(options)
     except UserError as failure:
-        print(f"error: {failure}", file=sys.stderr)
-        tag_failure(str(failure))
-        return 2
+        return _failed(failure)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    _log.addHandler(handler)
+    _log.setLevel(logging.DEBUG if options.verbose else logging.INFO)
+    try:
+        return _run(options)
+    except UserError as failure:
+        return _failed(failure)
+    finally:
+        _log.removeHandler(handler)
+
+
+def _failed(failure: UserError) -> int:
+    print(f"error: {failure}", file=sys.stderr)
+    tag_failure(str(failure))
+    return 2
+
+
+def _check(options: argparse.Namespace) -> None:
+    from spectral_mlflow.paper.render import LAYOUTS
+
+    if options.template not in LAYOUTS:
+        raise UserError(f"--template: given {options.template!r}; allowed: {', '.join(LAYOUTS)}")
+    if options.experiments_dir is not None and not Path(options.experiments_dir).is_dir():
+        raise UserError(f"--experiments-dir: given {options.experiments_dir!r}, which is not a folder")
+    if options.check and options.accept:
+        raise UserError("--check and --accept: given both; allowed: one of them, as --check writes nothing")
 
 
 def _run(options: argparse.Namespace) -> int:
-    from spectral_mlflow.paper.generator import PaperGenerator, check_template  # Not needed for --help.
+    from spectral_mlflow.paper import again
+    from spectral_mlflow.paper.request import Request
+    from spectral_mlflow.tracking_uri import default_tracking_uri
 
-    check_template(options.template)
     mark_wrapper("paper")
-    logging.basicConfig(format="%(message)s", stream=sys.stderr)
-    _log.setLevel(logging.INFO if options.verbose else logging.WARNING)
-    if options.experiments_dir is not None and not Path(options.experiments_dir).is_dir():
-        raise UserError(f"--experiments-dir: given {options.experiments_dir!r}, which is not a folder")
-    generator = PaperGenerator(
-        options.output or config.home() / "paper",
-        tracking_uri=options.tracking_uri,
-        experiments_dir=options.experiments_dir or config.home() / "experiments",
+    request = Request(
+        Path(options.output or config.home() / "paper").absolute(),
+        options.tracking_uri or default_tracking_uri(),
+        Path(options.experiments_dir or config.home() / "experiments"),
+        tuple(options.experiments),
+        options.study,
+        options.ablation,
+        {"intuitive": ("guide",), "technical": ("technical",), "both": ("guide", "technical")}[options.type],
+        options.format,
+        options.template,
     )
-    _log.info("reading %s", config.without_password(generator.tracking_uri))
-    warnings = [f"missing: {gap}" for gap in generator.gaps(options.experiments)]
-    warnings += _write(generator, options)
+    done = None if options.check or options.accept else again.unchanged(request)
+    if done is not None:
+        _log.info("nothing changed")
+        return _told(done.paths, done.warnings, options.strict)
+    return _checked(request) if options.check else _written(request, options)
+
+
+def _checked(request: Any) -> int:
+    from spectral_mlflow.paper.build import Build
+    from spectral_mlflow.paper.document import PaperError
+
+    try:
+        wrong = Build(request).check(request.kinds)
+    except PaperError as failure:
+        wrong = failure.lines
+    for line in wrong:
+        print(f"wrong: {line}", file=sys.stderr)
+    if not wrong:
+        print(f"{request.output_dir}: every number, claim and sentence is as the store has it")
+    return 1 if wrong else 0
+
+
+def _written(request: Any, options: argparse.Namespace) -> int:
+    from spectral_mlflow.paper.document import PaperError
+    from spectral_mlflow.paper.edition import publish
+
+    try:
+        done = publish(request, accept=options.accept)
+    except PaperError as failure:
+        for line in failure.lines:
+            print(f"failed: {line}", file=sys.stderr)
+        tag_failure(failure.lines[0])
+        return 1
+    return _told(done.paths, done.warnings, options.strict)
+
+
+def _told(paths: Sequence[str], warnings: Sequence[str], strict: bool) -> int:
+    for path in paths:
+        print(path)
     for warning in warnings:
         print(warning, file=sys.stderr)
-    return 1 if options.strict and warnings else 0
-
-
-def _write(generator: PaperGenerator, options: argparse.Namespace) -> list[str]:
-    """Write the documents, print their paths, and return what could not be done."""
-    from spectral_mlflow.paper.render import PdfToolsMissing, check_tools
-
-    before = set(generator.output_dir.glob("*.md"))
-    documents = []
-    if options.type in ("intuitive", "both"):
-        documents.append(generator.generate_intuitive_guide(options.experiments))
-    if options.type in ("technical", "both"):
-        documents.append(generator.generate_technical_paper(options.experiments, options.template))
-    pdfs: list[str] = []
-    failure = None
-    if options.format != "markdown":
-        try:
-            check_tools()
-            for document in documents:
-                _log.info("setting %s", document)
-                pdfs.append(generator.render_to_pdf(document, options.template))
-        except PdfToolsMissing as missing:
-            failure = str(missing)
-    if options.format == "pdf" and failure is None:
-        for made in set(map(Path, documents)) - before:
-            made.unlink()
-        documents = []
-    for path in [*documents, *pdfs]:
-        print(path)
-    return [failure] if failure else []
+    return 1 if strict and warnings else 0
 
 
 if __name__ == "__main__":

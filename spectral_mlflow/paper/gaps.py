@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spectral_mlflow import journal
-from spectral_mlflow.paper.commands import make_run, training_command
+from spectral_mlflow.paper.book import MODELS, Book
+from spectral_mlflow.paper.commands import training_command
+from spectral_mlflow.paper.fact import Missing
 from spectral_mlflow.paper.facts import Facts
-
-MODELS = ("wave", "standard")
 
 
 @dataclass(frozen=True)
@@ -28,64 +28,52 @@ class Gap:
     def __str__(self) -> str:
         return self.text if self.command is None else f"{self.text}: run `{self.command}`"
 
+    @classmethod
+    def of(cls, missing: Missing) -> Gap:
+        """The gap that a missing fact leaves."""
+        return cls(missing.reason, missing.command)
 
-def find(facts: Facts, experiments_dir: Path | None = None) -> list[Gap]:
-    """Every gap, the most important first.
+
+def find(book: Book, experiments_dir: Path | None = None) -> list[Gap]:
+    """Every gap that does not depend on what is written, the most important first.
 
     Args:
-        facts: what the store has.
+        book: what the store has.
         experiments_dir: folder of run directories; those that the store lacks are gaps too. None: not looked at.
     """
+    facts = book.facts
     return [
-        *_models(facts),
-        *_comparisons(facts),
+        *_models(book),
         *_seeds(facts),
-        *_unfinished(facts),
+        *(Gap(warning) for warning in facts.warnings),
+        *(Gap(f"{key} has no result ({status}) and is left out") for key, status in facts.unfinished),
         *_unknown(facts, experiments_dir),
     ]
 
 
-def _models(facts: Facts) -> Iterator[Gap]:
+def _models(book: Book) -> Iterator[Gap]:
     for model in MODELS:
-        if not any(variant.model == model for variant in facts.variants):
-            yield Gap(f"no finished run of model={model}", make_run(model))
-
-
-def _comparisons(facts: Facts) -> Iterator[Gap]:
-    if facts.comparisons:
-        return
-    for refusal in facts.refusals:
-        names = f"{facts.label(refusal.wave)} (wave) and {facts.label(refusal.standard)} (standard)"
-        yield Gap(f"{names} are not compared: {refusal.reason}")
+        if model not in book.facts.main:
+            yield Gap.of(book.lacking_cell("main", model))
+    if book.facts.refused:
+        yield Gap(f"wave and standard are not compared: {book.facts.refused}")
+    if not book.facts.ablation:
+        yield Gap.of(book.lacking_cell("ablation", ""))
 
 
 def _seeds(facts: Facts) -> Iterator[Gap]:
-    for variant in facts.variants:
-        if len(variant.losses) == 1 and variant.model in MODELS:
-            seed = next(iter(variant.losses))
-            run = facts.by_id[next(iter(variant.runs.values()))]
-            another = training_command({**run.settings, "training.seed": seed + 1})
-            yield Gap(f"one seed only for {variant.model} ({facts.label(variant)}), so no uncertainty", another)
-
-
-def _unfinished(facts: Facts) -> Iterator[Gap]:
-    for run in facts.runs:
-        if run.status == "RUNNING":
-            yield Gap(f"{run.label} ({run.key}) is still running and is left out of the summaries")
-        elif run.status != "FINISHED":
-            yield Gap(f"{run.label} ({run.key}) ended as {run.status} and is left out of the summaries")
-        elif run.best_val_loss is None:
-            yield Gap(f"{run.label} ({run.key}) has no finite best_val_loss and is left out of the summaries")
-        elif run.seed is None:
-            yield Gap(f"{run.label} ({run.key}) has no recorded seed and is left out of the summaries")
+    for name, cell in facts.main.items():
+        if len(cell.runs) == 1:
+            (seed,) = cell.runs
+            another = training_command({**cell.settings, "training.seed": seed + 1})
+            yield Gap(f"one seed only for {name}, so no uncertainty", another)
 
 
 def _unknown(facts: Facts, experiments_dir: Path | None) -> Iterator[Gap]:
     if experiments_dir is None or not experiments_dir.is_dir():
         return
-    known = {run.key for run in facts.runs}
     for path in sorted(experiments_dir.iterdir()):
-        if (path / "config.json").is_file() and path.name not in known and not _is_trial(path):
+        if (path / "config.json").is_file() and path.name not in facts.keys and not _is_trial(path):
             yield Gap(f"run directory {path.name} is not in the store", f"spectral sync {path.name}")
 
 

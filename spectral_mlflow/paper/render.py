@@ -5,46 +5,37 @@ No LaTeX and no system fonts are needed: typst brings its own, so a document loo
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.files import replace_file
 from spectral_mlflow.paper.markdown import TEMPLATES
+from spectral_mlflow.paper.tools import PdfToolsMissing, check_tools, import_typst, pandoc
+
+__all__ = ["LAYOUTS", "READER", "PdfToolsMissing", "check_tools", "to_pdf", "to_typst"]
 
 # tex_math_dollars is what makes $...$ mathematics; the rest is Markdown as GitHub shows it.
 READER = "gfm+tex_math_dollars"
 
+# The capacities tell how many characters of the type of a table a line (of a column; of the page) holds.
 LAYOUTS: dict[str, dict[str, str]] = {
     "arxiv": {
         "papersize": "a4", "columns": "1", "mainfont": "New Computer Modern", "fontsize": "10.5pt",
         "marginx": "2.6cm", "margintop": "2.6cm", "marginbottom": "2.8cm",
+        "capacity": "84",
     },
     "neurips": {
         "papersize": "us-letter", "columns": "1", "mainfont": "Libertinus Serif", "fontsize": "10pt",
         "marginx": "1.5in", "margintop": "1in", "marginbottom": "1in", "rules": "true",
+        "capacity": "82",
     },
     "icml": {
         "papersize": "us-letter", "columns": "2", "mainfont": "Libertinus Serif", "fontsize": "10pt",
         "marginx": "0.75in", "margintop": "1in", "marginbottom": "1in", "twocolumn": "true", "rules": "true",
+        "capacity": "48", "fullcapacity": "100",
     },
 }  # fmt: skip
-
-
-class PdfToolsMissing(Exception):  # noqa: N818 - named by what it says
-    """The tools for PDF are not installed; the message tells how to get them."""
-
-
-def check_tools() -> None:
-    """Find out early whether a PDF can be made.
-
-    Raises:
-        PdfToolsMissing: pandoc or typst is not there.
-    """
-    _pandoc()
-    _import_typst()
 
 
 def to_pdf(markdown_file: Path, template: str = "arxiv") -> Path:
@@ -63,8 +54,8 @@ def to_pdf(markdown_file: Path, template: str = "arxiv") -> Path:
     """
     if not markdown_file.is_file():
         raise UserError(f"{markdown_file} does not exist; give a Markdown file")
-    source = to_typst(markdown_file.read_text(encoding="utf-8"), template)
-    typst = _import_typst()
+    source = to_typst(markdown_file.read_text(encoding="utf-8"), template, markdown_file.parent)
+    typst = import_typst()
     with tempfile.NamedTemporaryFile("w", suffix=".typ", dir=markdown_file.parent, encoding="utf-8") as file:
         file.write(source)
         file.flush()
@@ -77,43 +68,27 @@ def to_pdf(markdown_file: Path, template: str = "arxiv") -> Path:
     return pdf
 
 
-def to_typst(text: str, template: str = "arxiv") -> str:
+def to_typst(text: str, template: str = "arxiv", folder: Path | None = None) -> str:
     """Markdown as typst source, in a layout.
+
+    Args:
+        text: the document.
+        template: layout, one of `LAYOUTS`.
+        folder: where its figures are; None: the current folder.
 
     Raises:
         PdfToolsMissing: pandoc is not there.
         UserError: pandoc does not take the document.
     """
-    command = [
-        _pandoc(),
+    layout = LAYOUTS[template]
+    return pandoc(
+        text,
         f"--from={READER}",
         "--to=typst",
         "--wrap=none",
         f"--lua-filter={TEMPLATES / 'filter.lua'}",
+        f"--lua-filter={TEMPLATES / 'typst.lua'}",
         f"--template={TEMPLATES / 'paper.typ'}",
-        *(f"--variable={name}={value}" for name, value in LAYOUTS[template].items()),
-    ]
-    done = subprocess.run(command, input=text, capture_output=True, text=True, encoding="utf-8", check=False)  # noqa: S603 - ours
-    if done.returncode:
-        raise UserError(f"pandoc cannot read the document: {done.stderr.strip().splitlines()[-1:]}")
-    return done.stdout
-
-
-def _pandoc() -> str:
-    try:
-        import pypandoc
-
-        return str(pypandoc.get_pandoc_path())
-    except (ImportError, OSError) as failure:
-        raise PdfToolsMissing(
-            "no PDF was made because pandoc is missing: run `pip install pypandoc_binary`, "
-            "or set PYPANDOC_PANDOC to a pandoc of 3.2 or later"
-        ) from failure
-
-
-def _import_typst() -> Any:
-    try:
-        import typst
-    except ImportError as failure:
-        raise PdfToolsMissing("no PDF was made because typst is missing: run `pip install typst==0.14.9`") from failure
-    return typst
+        *(f"--metadata={name}={value}" for name, value in layout.items()),
+        folder=folder,
+    )

@@ -11,7 +11,7 @@ from matplotlib.ticker import NullLocator
 from numpy.typing import ArrayLike
 
 from spectral_mlflow.plots import ink, style, wording
-from spectral_mlflow.plots.series import Array, Series, drawable, series, smooth, thin
+from spectral_mlflow.plots.series import Series, drawable, series, smooth, thin, together
 
 Stroke = str | tuple[float, tuple[float, ...]]
 
@@ -121,7 +121,7 @@ def _seeds(curves: Sequence[Sequence[Series]]) -> list[str]:
     def some(amount: int) -> str:
         return "" if amount == len(curves) else f"{amount} of {len(curves)}: "
 
-    amounts = [len(_together(seeds)[1]) for seeds in curves]
+    amounts = [len(together(seeds)[1]) for seeds in curves]
     least, most = min(amounts), max(amounts)
     seeds = f"{most} seeds" if least == most else f"{least} to {most} seeds"
     notes = [f"mean of {seeds}"] if most > 1 else []
@@ -135,7 +135,7 @@ def _seeds(curves: Sequence[Sequence[Series]]) -> list[str]:
 
 def _ends_early(seeds: Sequence[Series]) -> bool:
     """Whether the mean over seeds ends before the last of them."""
-    return bool(_together(seeds)[0][-1] < max(steps[-1] for steps, _ in seeds)) or len(_together(seeds)[1]) < len(seeds)
+    return bool(together(seeds)[0][-1] < max(steps[-1] for steps, _ in seeds)) or len(together(seeds)[1]) < len(seeds)
 
 
 def _look(place: int) -> tuple[Stroke, str]:
@@ -147,7 +147,7 @@ def _curve(axes: Axes, seeds: Sequence[Series], look: tuple[Stroke, str], smooth
     """Draw the seeds of one label; the value at the end of its line."""
     stroke, color = look
     seeds = [(steps, smooth(values, int(smoothing * values.size))) for steps, values in seeds]
-    steps, values = _together(seeds)
+    steps, values = together(seeds)
     mean = values.mean(0)
     if len(values) >= BAND_FROM:
         spread = values.std(0, ddof=1)
@@ -158,14 +158,3 @@ def _curve(axes: Axes, seeds: Sequence[Series], look: tuple[Stroke, str], smooth
     marker = "o" if steps.size <= 20 else ""
     axes.plot(*thin((steps, mean)), color=color, linestyle=stroke, marker=marker, markersize=3.5, zorder=3)
     return float(mean[-1])
-
-
-def _together(seeds: Sequence[Series]) -> tuple[Array, Array]:
-    """All seeds (S, n) on the steps (n,) that every one of them covers; without such steps, the longest seed alone."""
-    first, last = max(steps[0] for steps, _ in seeds), min(steps[-1] for steps, _ in seeds)
-    if first > last:
-        steps, values = max(seeds, key=lambda seed: seed[0].size)
-        return steps, values[None]
-    grid = np.unique(np.concatenate([steps for steps, _ in seeds]))
-    grid = grid[(grid >= first) & (grid <= last)]
-    return grid, np.stack([np.interp(grid, steps, values) for steps, values in seeds])

@@ -21,10 +21,12 @@ from matplotlib.ticker import (
 )
 from matplotlib.transforms import ScaledTranslation, Transform
 
-from spectral_mlflow.plots import style, wording
+from spectral_mlflow.plots import page, style, wording
 from spectral_mlflow.plots.series import Array, Series, beginning
 
 FLATTEST = 1e-6  # What a y axis spans at least, as a share of its values: less takes more digits than there is room.
+TITLE = 0.14  # Inches of a title that a note does not take,
+ACROSS = 1.0  # and between plots beside each other, in print.
 TICKS = 5  # Intervals of an axis at most: ticks take half of the time of a plot.
 
 
@@ -37,8 +39,9 @@ class EndLabel(NamedTuple):
 
 
 def new(width: float, height: float) -> Figure:
-    """An empty figure of so many inches."""
-    return Figure(figsize=(width, height))
+    """An empty figure of so many inches; in print not wider than a page, and without the room of a title."""
+    widest = page.widest()
+    return Figure(figsize=(width, height) if widest is None else (min(width, widest), height - TITLE))
 
 
 def grid(
@@ -59,6 +62,8 @@ def grid(
     takes half of the time of a figure, and its axes move from one step of a run to the next.
     """
     width, height = figure.get_size_inches()
+    if page.widest():
+        top, across = top - TITLE, across if len(widths) == 1 else min(across, ACROSS)
     columns, rows = len(widths), len(heights)
     places = figure.add_gridspec(
         rows, columns, height_ratios=heights, width_ratios=widths,
@@ -72,7 +77,7 @@ def grid(
 def plot(figure: Figure, place: SubplotSpec, title: str = "") -> Axes:
     """Axes at a place, their labels at fixed distances: where they stand is not searched for."""
     axes, inches = figure.add_subplot(place), figure.dpi_scale_trans
-    axes.set_title(title)
+    axes.set_title(wording.wrapped(title, size(axes)[0], wording.TITLE) if title and page.widest() else title)
     below, beside = ScaledTranslation(0, -0.28, inches), ScaledTranslation(-0.44, 0, inches)
     axes.xaxis.set_label_coords(0.5, 0, transform=axes.transAxes + below)
     axes.yaxis.set_label_coords(0, 0.5, transform=axes.transAxes + beside)
@@ -91,9 +96,13 @@ def size(axes: Axes) -> tuple[float, float]:
 
 
 def heading(figure: Figure, title: str, note: str = "") -> None:
-    """Title at the top left, a note in a quiet colour at the top right."""
+    """Title at the top left, a note in a quiet colour at the top right; in print the note alone."""
     margin = 0.14 / figure.get_figwidth()
     color, height = style.palette().muted, 1 - 0.13 / figure.get_figheight()
+    if page.widest():
+        figure.text(1 - margin, 1 - 0.05 / figure.get_figheight(), wording.printable(note.replace("\n", " · ")),
+                    ha="right", va="top", color=color, fontsize=8)  # fmt: skip
+        return
     figure.suptitle(wording.printable(title), x=margin, y=height, ha="left", va="top")
     figure.text(1 - margin, height, wording.printable(note), ha="right", va="top", color=color, fontsize=8.5)
 

@@ -129,6 +129,24 @@ def _convolve(values: Array, weights: Array) -> Array:
     return np.asarray(full[start : start + values.size] * (scale if scale > 0 else 1.0))
 
 
+def together(seeds: Sequence[Series], most: int | None = None) -> tuple[Array, Array]:
+    """All seeds (S, n) at the places (n,) that every one of them covers; without such places, the longest seed alone.
+
+    Args:
+        seeds: places and values of each, in the order of the places.
+        most: take so many places, evenly spaced, where the seeds together have more; None: all of them.
+    """
+    first, last = max(steps[0] for steps, _ in seeds), min(steps[-1] for steps, _ in seeds)
+    if first > last:
+        steps, values = max(seeds, key=lambda seed: seed[0].size)
+        return steps, values[None]
+    grid = np.unique(np.concatenate([steps for steps, _ in seeds]))
+    grid = grid[(grid >= first) & (grid <= last)]
+    if most is not None and grid.size > most:
+        grid = np.linspace(first, last, most)
+    return grid, np.stack([np.interp(grid, steps, values) for steps, values in seeds])
+
+
 def quantiles(values: Array, shares: Array) -> Array:
     """Quantiles (R, W) of the finite values in every column of (V, W), NaN where there are none."""
     columns = [column[np.isfinite(column)] for column in values.T]

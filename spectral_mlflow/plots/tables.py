@@ -38,10 +38,16 @@ def agreement(axes: Axes, phi: Array) -> None:
         )
     axes.set_axis_off()
     axes.set(xlim=(-1.25 * edge, 1.25 * edge), ylim=(-1.25 * edge, 1.25 * edge), aspect="equal", anchor="N")
+    notes = ("from the middle: agreement R of its tokens", "dashed: 95 % of waves with random phases")
     axes.text(
-        0.5, -0.03, "from the middle: agreement R of its tokens\ndashed: 95 % of waves with random phases",
+        0.5, -0.03, "\n".join(_fitted(axes, note) for note in notes),
         transform=axes.transAxes, ha="center", va="top", color=colors.muted, fontsize=8,
     )  # fmt: skip
+
+
+def _fitted(axes: Axes, text: str) -> str:
+    """A note in lines that are no longer than the axes with some room around them."""
+    return wording.wrapped(text, ink.size(axes)[0] + 0.7, 8)
 
 
 def amplitudes(axes: Axes, size: Array) -> None:

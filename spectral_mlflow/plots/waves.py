@@ -14,12 +14,13 @@ from matplotlib.ticker import FixedLocator, FuncFormatter
 from numpy.typing import ArrayLike
 
 from spectral_mlflow.errors import UserError
-from spectral_mlflow.plots import evolution, ink, packet, rows, style, tables, wording
+from spectral_mlflow.plots import evolution, ink, packet, page, rows, style, tables, wording
 from spectral_mlflow.plots.heat import color_scale, heat, waves_down
 from spectral_mlflow.plots.packet import TURN
 from spectral_mlflow.plots.series import Array, array, in_order, mean, names, quantiles
 
-MOST_PACKETS = 12  # Nobody compares more rows than this.
+MOST_PACKETS = 12  # Nobody compares more rows than this,
+MOST_PRINTED = 6  # and a page has other things too.
 MOST_ROWS = 256  # A heat map of tokens shows so many quantiles of them.
 
 
@@ -184,7 +185,8 @@ def wave_packets(
     """
     tokens = names(labels, len(array(f, "NW")))
     waves = _waves(f, phi, A, gamma, positions)
-    shown = [place for place in range(len(waves)) if np.isfinite(waves[place]).any()][:MOST_PACKETS]
+    shown = [place for place in range(len(waves)) if np.isfinite(waves[place]).any()]
+    shown = shown[: MOST_PACKETS if page.widest() is None else MOST_PRINTED]
     if not shown:
         return ink.empty("Wave packets", tables.why_empty(waves))
     figure = ink.new(9, 1.6 + 0.8 * len(shown))
@@ -234,7 +236,7 @@ def interference(
     pairs = packet.telling_pairs(matrix)
     if not pairs:
         return ink.empty("Interference", "one token has none to meet" if len(waves) == 1 else tables.why_empty(waves))
-    figure = ink.new(11, 5.2)
+    figure = ink.new(11, 5.2 if page.widest() is None else 7.4)
     broken = int((~np.isfinite(waves).any((1, 2))).sum())
     note = wording.counts(zip((len(tokens), *np.shape(A)[1:]), ("token", "wave", "harmonic"), strict=True))
     ink.heading(
@@ -243,7 +245,8 @@ def interference(
         note + (f" · {broken:,} not finite" if broken else ""),
     )
     longest = max(wording.width(token, wording.LABEL) for token in tokens)
-    left, right = ink.grid(figure, widths=[1, 1.35], left=0.5 + longest, right=0.6 + 2 * longest, bottom=0.95)
+    heights, widths = ([1.0], [1, 1.35]) if page.widest() is None else ([1, 1.2], [1.0])
+    left, right = ink.grid(figure, heights, widths, left=0.5 + longest, right=max(1.1, 0.6 + 2 * longest), bottom=0.95)
     colors = style.palette().diverging()
     axes = ink.plot(figure, left, "Each two tokens, waves kept apart")
     heat(axes, matrix, colors, (-1, 1), (-0.5, len(matrix) - 0.5, len(matrix) - 0.5, -0.5))

@@ -97,6 +97,15 @@ def shortened(text: str, room: float, size: float = LABEL) -> str:
     return text
 
 
+def wrapped(text: str, room: float, size: float = LABEL) -> str:
+    """A text in as many lines as it takes to fit into so many inches, broken between words."""
+    lines = [""]
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}".strip()
+        lines[-1:] = [longer] if not lines[-1] or width(longer, size) <= room else [lines[-1], word]
+    return "\n".join(lines)
+
+
 def told_apart(labels: Sequence[str], room: float) -> tuple[list[str], str]:
     """Labels that fit into so many inches, and what an ellipsis in front of them stands for.
 

@@ -58,13 +58,6 @@ def test_one_experiment(store: TrackingStore) -> None:
         load_runs(store.uri, experiment="nothing")
 
 
-def test_more_runs_than_a_page(store: TrackingStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pages of the search are followed to the end."""
-    monkeypatch.setattr("spectral_mlflow.analysis.runs.PAGE", 2)
-    ids = [store.train("wave", seed) for seed in range(5)]
-    assert load_runs(store.uri)["run_id"].tolist() == ids
-
-
 def test_a_step_recorded_twice_counts_once_with_its_latest_value(store: TrackingStore) -> None:
     """After a resume the value with the later timestamp is the one, in whatever order they arrived."""
     run = store.train()

@@ -1,4 +1,4 @@
-"""Markdown from templates."""
+"""Markdown of what users supplied, and the numbers of a document."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spectral_mlflow.paper import markdown
 from spectral_mlflow.paper.equations import EQUATIONS
-from spectral_mlflow.paper.markdown import Numbering, code, listing, md, number
+from spectral_mlflow.paper.held import Holder
+from spectral_mlflow.paper.markdown import code_span, md
+from spectral_mlflow.paper.numbering import Numbering
 from spectral_mlflow.paper.render import READER
 
 HOSTILE = st.text(st.sampled_from("|*_<>`$#[]()!~\\^@&:;.\"'{}=+-/\n\r\t abwx1é≤"), max_size=30)
@@ -55,7 +56,7 @@ def test_no_text_of_a_user_is_markup(texts: list[str]) -> None:
 @given(st.lists(HOSTILE.filter(lambda text: text.strip() and "\\" not in text), min_size=10, max_size=40))
 def test_code_spans_show_what_they_were_given(texts: list[str]) -> None:
     """Bars and backticks neither end a code span nor its cell."""
-    for blocks, text in zip(cells([code(text, table=True) for text in texts]), texts, strict=True):
+    for blocks, text in zip(cells([code_span(text, table=True) for text in texts]), texts, strict=True):
         ((inline,),) = [block["c"] for block in blocks]
         assert inline["t"] == "Code"
         assert " ".join(inline["c"][1].split()) == " ".join(text.split())
@@ -82,31 +83,26 @@ def test_a_direction_mark_cannot_turn_a_line_around() -> None:
 
 
 def test_what_is_not_known_is_named() -> None:
-    """A missing value is shown as n/a, never as a number."""
-    assert [md(None), number(None), listing([])] == ["n/a"] * 3
-    assert listing([True, 0.0010000000001, 3]) == "yes, 0.001, 3"
+    """A missing value is shown as n/a, never as an empty text."""
+    assert md(None) == "n/a"
 
 
 def test_numbers_follow_the_order_and_references_agree() -> None:
     """A reference further up shows the number that is given further down."""
-    first = Numbering()
-    first.define("eq", "mix")
-    first.define("eq", "fast")
-    first.define("fig", "curves")
-    second = Numbering(first.found)
-    assert second.eqref("fast") == "[(2)](#eq-2)"
-    assert second.ref("fig", "curves") == "[Figure 1](#fig-1)"
-    assert r"\tag{1}" in second.equation("mix")
+    first = Numbering(Holder())
+    for kind, name in (("eq", "mix"), ("eq", "fast"), ("fig", "curves"), ("prop", "odd")):
+        first.define(kind, name)
+    holder = Holder()
+    second = Numbering(holder, lambda _, name: name == "absent", first.found)
+    assert holder.expand(second.eqref("fast"))[0] == "[(2)](#eq-2)"
+    assert holder.expand(second.ref("fig", "curves"))[0] == "[Figure 1](#fig-1)"
+    assert holder.expand(second.ref("fig", "absent"))[0] == "(not measured)"
+    assert holder.expand(second.label("prop", "odd"))[0] == '<a id="prop-1"></a>Proposition 1'
+    assert r"\tag{1}" in holder.expand(second.equation("mix"))[0]
     with pytest.raises(ValueError, match="no eq dot"):
         second.eqref("dot")
     with pytest.raises(ValueError, match="twice"):
         second.equation("mix")
-
-
-def test_a_misspelt_value_in_a_template_is_an_error() -> None:
-    """Templates are strict: nothing undefined is printed as an empty text."""
-    with pytest.raises(markdown.jinja2.UndefinedError):
-        markdown.render("technical_paper.md.j2", {})
 
 
 @pytest.mark.parametrize("name", EQUATIONS)

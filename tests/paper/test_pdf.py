@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import manuscript
 import pypdfium2
 import pytest
 from tracking_store import TrackingStore
@@ -83,6 +84,27 @@ def test_links_between_numbers_survive() -> None:
     assert "Of #strong[x] and y." in source
     assert "Of z." in source
     assert "Figure 1. Of" not in source
+
+
+@pytest.mark.parametrize("template", LAYOUTS)
+def test_everything_that_a_paper_may_have(tmp_path: Path, template: str) -> None:
+    """Numbers are those of the Markdown in every layout, nothing sticks out, and the same text gives the same bytes."""
+    document = manuscript.write(tmp_path)
+    content = to_pdf(document, template).read_bytes()
+    text = " ".join(" ".join(pages(document.with_suffix(".pdf"))).split())
+    for word in ("Figure 1. A wide", "Figure 3. None", "Figure 5. A moving", "Table 2. Every", "(1)", "(2)", "(4)"):
+        assert word in text
+    assert text.count("Cell") == len([page for page in pages(document.with_suffix(".pdf")) if "without_feedf" in page])
+    assert min(outermost(document.with_suffix(".pdf"))) > MARGIN
+    assert to_pdf(document, template).read_bytes() == content
+
+
+def test_a_link_to_nothing(tmp_path: Path) -> None:
+    """A reference that leads nowhere is an error, not a dead link."""
+    file = tmp_path / "dead.md"
+    file.write_text("# A\n\nb\n\nSee [Figure 9](#fig-9).\n")
+    with pytest.raises(UserError, match="fig-9"):
+        to_pdf(file)
 
 
 def test_user_text_is_not_typst(tmp_path: Path) -> None:
