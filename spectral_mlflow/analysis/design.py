@@ -94,7 +94,7 @@ def factorial(components: Sequence[str] = tuple(COMPONENTS)) -> dict[str, Overri
 
 def grid(axes: Mapping[str, Sequence[object]]) -> dict[str, Overrides]:
     """Every combination of the values of some settings."""
-    cells = {}
+    cells: dict[str, Overrides] = {}
     for values in product(*axes.values()):
         settings = dict(zip(axes, values, strict=True))
         cells["+".join(f"{name.rsplit('.', 1)[-1]}={_text(value)}" for name, value in settings.items())] = settings
@@ -166,7 +166,7 @@ def _cells(kind: str, value: Any) -> Mapping[str, Overrides]:
         axes = _table(value, "grid")
         if not all(isinstance(values, list) and values for values in axes.values()):
             raise UserError('grid: allowed: a list of values for each setting, such as "training.lr" = [1e-3, 2e-3]')
-        return _named(grid(axes))  # type: ignore[arg-type]  # Checked in the line above.
+        return _named(grid(axes))
     return _named({name: _table(settings, f"cells.{name}") for name, settings in _table(value, "cells").items()})
 
 
@@ -192,10 +192,10 @@ def check_components(names: object) -> list[str]:
 
 def check_seeds(seeds: object) -> list[int]:
     """Raise a UserError unless these are seeds."""
-    good = isinstance(seeds, list) and seeds and all(type(seed) is int and seed >= 0 for seed in seeds)
-    if not good or len(set(seeds)) < len(seeds):  # type: ignore[arg-type]  # A list, as the line above has seen.
+    found = [seed for seed in seeds if type(seed) is int and seed >= 0] if isinstance(seeds, list) else []
+    if not found or found != seeds or len(set(found)) < len(found):
         raise UserError(f"seeds: given {seeds!r}; allowed: different whole numbers from 0 on, such as 0,1,2")
-    return list(seeds)  # type: ignore[call-overload, no-any-return]
+    return found
 
 
 def check_name(name: str) -> str:
