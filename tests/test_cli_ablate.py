@@ -9,12 +9,18 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from spectral_mlflow.analysis.campaign import Campaign, Status
+from spectral_mlflow.analysis.cells import Cell
+from spectral_mlflow.analysis.design import PRESETS
 from spectral_mlflow.cli import main
+from spectral_mlflow.cli.campaign_progress import shown
+from spectral_mlflow.monitoring.run_lock import run_lock
 
 TINY = [
     "--model.d_model", "16", "--model.num_layers", "1", "--model.num_heads", "2", "--model.block_size", "16",
@@ -62,12 +68,52 @@ def test_a_killed_study_ends_with_each_cell_once(home: Path, capsys: pytest.Capt
     with closing(sqlite3.connect(home / "mlflow.db")) as store:
         means = {key for (key,) in store.execute("SELECT DISTINCT key FROM metrics WHERE key LIKE 'val_loss/%'")}
         parents = store.execute("SELECT COUNT(*) FROM tags WHERE key = 'mlflow.parentRunId'").fetchone()
+        (note,) = store.execute(
+            "SELECT value FROM tags WHERE key = 'mlflow.note.content' AND value LIKE '**St%'"
+        ).fetchone()
     assert means == {"val_loss/none", "val_loss/qfe"}
     assert parents == (2,)
-    told = subprocess.run(ablate(home, "--dry-run"), capture_output=True, text=True)
-    assert told.stdout.splitlines()[-1] == "0 of 2 runs to train"
+    assert "qfe against none: undecided: a difference of" in note
+    assert main(ablate(home, "--dry-run")[3:]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "0 of 2 runs to train"
     assert main([*ablate(home, "--steps", "40")[3:]]) == 2
     assert "training.steps=30, and now training.steps=40" in capsys.readouterr().err
+
+
+def test_a_cell_of_another_process_is_told_once(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever has no grid to look at knows what is waited for."""
+    cell = PRESETS["seeds"].plan()[0]
+    with shown(Campaign([cell], home / "experiments", home / "studies"), 1) as watch:
+        for _ in range(2):
+            watch({cell: Status("elsewhere")})
+    assert capsys.readouterr().err.count("seeds: standard, seed 0: trained by another process") == 1
+
+
+def test_a_run_that_a_person_goes_on_with_is_waited_for(home: Path) -> None:
+    """It is not trained a second time, though nobody holds the lock of its cell."""
+    cell = PRESETS["seeds"].plan()[0]
+    run_dir = home / "experiments" / "a"
+    (run_dir / "logs").mkdir(parents=True)
+    (run_dir / "config.json").write_text(json.dumps({"config": cell.config.to_dict()}))
+    start = {"event": "start", "timestamp": "2026-01-01T00:00:00.000Z", "tags": cell.tags}
+    (run_dir / "logs" / "events.jsonl").write_text(json.dumps(start) + "\n")
+    campaign = Campaign([cell], home / "experiments", home / "studies")
+
+    def watch(statuses: Mapping[Cell, Status]) -> None:
+        assert statuses[cell].state == "elsewhere"
+        raise KeyboardInterrupt
+
+    with run_lock(run_dir), pytest.raises(KeyboardInterrupt):
+        campaign.train(1, watch)
+
+
+def test_a_result_that_cannot_be_read_stops_no_study(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The cell is finished, whatever has become of its file."""
+    cell = PRESETS["seeds"].plan()[0]
+    (home / "results.json").write_text("{")
+    with shown(Campaign([cell], home / "experiments", home / "studies"), 1) as watch:
+        watch({cell: Status("finished", home)})
+    assert "seed 0: finished" in capsys.readouterr().err
 
 
 def test_a_cell_that_fails_is_named_with_its_log(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,8 +141,11 @@ def test_a_cell_that_fails_is_named_with_its_log(home: Path, capsys: pytest.Capt
         (["--components", "wave"], "components: given"),
         (["full", "--steps", "many"], "training.steps: given 'many'"),
         (["--file", "none.toml"], "--file: none.toml cannot be read"),
+        (["full", "--seed", "3"], "training.seed: given for a study"),
+        (["seeds", "--model", "wave"], "model.type: given for all cells"),
+        (["components", "--training.optimizer", "RGD"], "training.optimizer: given for all cells"),
     ],
-    ids=range(12),
+    ids=range(15),
 )
 def test_a_mistake_is_told_before_any_work(
     home: Path, capsys: pytest.CaptureFixture[str], given: list[str], reason: str

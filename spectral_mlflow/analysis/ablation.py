@@ -20,10 +20,9 @@ from spectral_mlflow.analysis.comparison import (
     SUBJECT,
     Variant,
     automatic_batch,
-    finished,
-    settings_of,
     unread,
     variants,
+    without_result,
 )
 from spectral_mlflow.analysis.design import ALL, COMPONENTS, NONE
 from spectral_mlflow.analysis.significance import LOSS_MARGIN, Test, compare_values, family
@@ -38,6 +37,7 @@ _FOLLOWS = {"model.type", "model.num_parameters", "dataset.num_tokens"}
 # Settings of the components: a cell has those that its components read.
 _TUNING = {*SUBJECT, "training.rgd_strength", "training.rgd_warmup", "training.rgd_preserve_norm",
            "training.qfe_lambda"} - _SWITCHES - _FOLLOWS  # fmt: skip
+_EMBEDDING, _LOOKUP = "model.embedding", "model.embedding_std"
 
 Components = frozenset[str]
 
@@ -182,12 +182,12 @@ def ablation(runs: pd.DataFrame, study: str | None = None) -> Ablation:
     usual = _usual(chosen)
     kept: dict[Components, Variant] = {}
     for variant in sorted(chosen, key=lambda one: len(one.runs)):
-        if not _differences(variant, usual):
+        if not _differences(variant, _expected(variant, chosen, usual)):
             kept[components_of(variant)] = variant
-    begun = _without_result(runs)
-    cells = [Cell(c, v, tuple(sorted(begun.get(c, set()) - v.losses.keys()))) for c, v in kept.items()]
+    lost = without_result(runs, kept.values())
+    cells = [Cell(components, variant, seeds) for (components, variant), seeds in zip(kept.items(), lost, strict=True)]
     apart = tuple(
-        Apart(cell_name(components_of(variant)), variant.runs, _reason(variant, usual))
+        Apart(cell_name(components_of(variant)), variant.runs, _reason(variant, _expected(variant, chosen, usual)))
         for variant in found if kept.get(components_of(variant)) is not variant
     )  # fmt: skip
     return Ablation(tuple(sorted(cells, key=_order)), apart)
@@ -204,13 +204,8 @@ def cell_name(components: Iterable[str]) -> str:
 
 def components_of(variant: Variant) -> Components:
     """The components that a variant has."""
-    return _components(variant.settings)
-
-
-def _components(settings: Mapping[str, Any]) -> Components:
-    return frozenset(
-        name for name, wanted in COMPONENTS.items() if all(settings.get(key) == value for key, value in wanted.items())
-    )
+    had = variant.settings
+    return frozenset(name for name, wanted in COMPONENTS.items() if all(had.get(key) == wanted[key] for key in wanted))
 
 
 def _terms(variant: Variant) -> tuple[tuple[str, Any], ...]:
@@ -230,6 +225,13 @@ def _usual(group: Sequence[Variant]) -> dict[str, Any]:
             if name not in unread(variant.settings):
                 counts.setdefault(name, Counter())[variant.settings.get(name)] += len(variant.runs)
     return {name: counter.most_common(1)[0][0] for name, counter in counts.items()}
+
+
+def _expected(variant: Variant, group: Sequence[Variant], usual: Mapping[str, Any]) -> dict[str, Any]:
+    """What is usual for a variant: the scale of the lookup has one default beside waves and another one alone."""
+    like = [other for other in group if other.settings.get(_EMBEDDING) == variant.settings.get(_EMBEDDING)]
+    found = _usual(like)
+    return {**usual, **({_LOOKUP: found[_LOOKUP]} if _LOOKUP in found else {})}
 
 
 def _differences(variant: Variant, usual: Mapping[str, Any]) -> list[str]:
@@ -253,17 +255,6 @@ def _refusal(variant: Variant) -> str | None:
 def _reason(variant: Variant, usual: Mapping[str, Any]) -> str:
     told = _refusal(variant) or "; ".join(_differences(variant, usual))
     return told or "its size is not that of the other runs of its cell, which are more"
-
-
-def _without_result(runs: pd.DataFrame) -> dict[Components, set[int]]:
-    """Seeds that were begun, by components, of runs that are no results."""
-    counted = {row["run_id"] for row in finished(runs)}
-    found: dict[Components, set[int]] = {}
-    for row in runs.to_dict("records"):
-        seed = row.get("params.training.seed")
-        if row["run_id"] not in counted and not pd.isna(seed):
-            found.setdefault(_components(settings_of({str(k): v for k, v in row.items()})), set()).add(int(seed))
-    return found
 
 
 def _order(cell: Cell) -> tuple[int, list[int]]:

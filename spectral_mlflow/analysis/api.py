@@ -10,7 +10,7 @@ from itertools import groupby, product
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from spectral_mlflow.analysis.source import LARGEST, Point, Row, Summary
+from spectral_mlflow.analysis.source import DAY, LARGEST, Point, Row, Summary
 from spectral_mlflow.errors import UserError
 
 PAGE = 1000
@@ -76,10 +76,13 @@ def _summary(points: Sequence[Point]) -> Summary:
     return (
         len(points),
         sum(map(math.isnan, values)),
-        math.fsum(value for _, value in finite),
-        math.fsum(step * value for step, value in finite),
+        sum(value >= LARGEST for value in values),
+        sum(value for _, value in finite),  # Not fsum, which refuses sums that no float holds.
+        sum(value * value for _, value in finite),
+        sum(step * value for step, value in finite),
         max(step for *_, step, _, _ in points),
         max(timestamp for *_, timestamp, _ in points),
+        sum(timestamp % DAY for *_, timestamp, _ in points),
     )
 
 

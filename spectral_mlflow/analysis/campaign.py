@@ -17,6 +17,7 @@ from typing import Literal
 
 from spectral_mlflow.analysis.cells import Cell, Found, find
 from spectral_mlflow.analysis.jobs import Job, Launcher, LocalLauncher
+from spectral_mlflow.monitoring.run_lock import is_running
 from spectral_mlflow.settings import flatten
 
 State = Literal["waiting", "running", "elsewhere", "finished", "failed"]
@@ -122,7 +123,10 @@ class Campaign:
             # Only now, as somebody else may have trained it until a moment ago.
             found = _found([cell], self._base).get(cell)
             self.statuses[cell] = _status(found)
-            if found is not None and found.finished:
+            if found is not None and not found.finished and is_running(found.run_dir):  # By `spectral resume`, say.
+                self.statuses[cell] = replace(self.statuses[cell], state="elsewhere")
+                os.close(lock)
+            elif found is not None and found.finished:
                 os.close(lock)
             else:
                 self._start(cell, found, lock)

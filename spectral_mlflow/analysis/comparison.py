@@ -182,6 +182,23 @@ def variants(runs: pd.DataFrame) -> list[Variant]:
     return sorted(found, key=_rank)
 
 
+def without_result(runs: pd.DataFrame, found: Iterable[Variant]) -> list[tuple[int, ...]]:
+    """The seeds of each variant that were begun and have no finished run with a finite loss.
+
+    A mean over the others says nothing of them, and flatters where a model fails often.
+    """
+    counted = {row["run_id"] for row in finished(runs)}
+    begun = [
+        (int(row["params.training.seed"]), _decisive(settings_of({str(k): v for k, v in row.items()})).items())
+        for row in runs.to_dict("records")
+        if row["run_id"] not in counted and not _missing(row.get("params.training.seed"))
+    ]
+    return [
+        tuple(sorted({seed for seed, had in begun if had and had <= one.settings.items()} - one.losses.keys()))
+        for one in found
+    ]
+
+
 def compare(wave: Variant, standard: Variant) -> Comparison | Refusal:
     """The difference in best validation loss, or the reason why there is none to speak of.
 

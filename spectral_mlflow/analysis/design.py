@@ -48,6 +48,16 @@ class Design:
     settings: Overrides = field(default_factory=dict)
     seeds: Sequence[int] = (0, 1, 2)
 
+    @property
+    def varied(self) -> set[str]:
+        """Whole names of the settings that a cell sets, and of all that make components where there is a cell none.
+
+        That cell is named after what it lacks, which a setting of all cells would belie.
+        """
+        own = {name for overrides in self.cells.values() for name in _by_full_name(overrides)}
+        switches = {name for component in COMPONENTS.values() for name in component}
+        return own | (switches if NONE in self.cells else set())
+
     def plan(self) -> list[Cell]:
         """The runs, all cells of one seed before the next seed, so that an unfinished study is fair.
 
@@ -58,7 +68,10 @@ class Design:
         found = []
         for seed in self.seeds:
             for name, overrides in self.cells.items():
-                given = {**shared, **_by_full_name(overrides), "training.seed": seed}
+                own = _by_full_name(overrides)
+                if taken := sorted({"training.seed", "name"} & (shared.keys() | own.keys())):
+                    raise UserError(f"{taken[0]}: given in a study, which sets it for each run; allowed: seeds, name")
+                given = {**shared, **own, "training.seed": seed}
                 given["name"] = f"{self.name}-{name}-seed{seed}".replace("+", "_").replace("=", "_")[:80]
                 config = build({key: _text(value) for key, value in given.items()})
                 found.append(Cell(self.name, name, seed, config))
@@ -185,7 +198,7 @@ def _named(cells: Mapping[str, Overrides]) -> Mapping[str, Overrides]:
 
 def check_components(names: object) -> list[str]:
     """Raise a UserError unless these are some of the components."""
-    if not isinstance(names, list) or not names or not set(names) <= COMPONENTS.keys():
+    if not isinstance(names, list) or not names or not all(name in list(COMPONENTS) for name in names):
         raise UserError(f"components: given {names!r}; allowed: some of {', '.join(COMPONENTS)}")
     return [name for name in COMPONENTS if name in names]
 

@@ -18,8 +18,8 @@ def fingerprint(
 ) -> str:
     """SHA-256 of all that a store says of some runs; another one as soon as any of it changes.
 
-    That is ids, names, states, times, tags, params and latest metrics, and of each history count, sums and last step
-    and time. The digests of a database and of a server before it need not be the same.
+    That is ids, names, states, times, tags, params and latest metrics, and of each history count, several sums of its
+    values and times, and the last step. The digests of a database and of a server before it need not be the same.
 
     Args:
         tracking_uri: as for `load_runs`.

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from spectral_mlflow.analysis.comparison import LOSS, model_label, settings_of
+from spectral_mlflow.analysis.comparison import COMPONENTS, LOSS, model_label, settings_of
 from spectral_mlflow.errors import UserError
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def importance(rows: Sequence[Mapping[Any, Any]]) -> Importance:
         UserError: Optuna is not installed.
     """
     losses = [float(row[LOSS]) for row in rows]
-    groups = _varied([dict(settings_of(row)) | {"model": model_label(settings_of(row))} for row in rows])
+    groups = _varied([_told_of(settings_of(row)) for row in rows])
     settings = [names for names in groups if names != (SEED,)]
     if len(rows) < FEWEST_RUNS:
         return Importance((), (f"importance of settings needs {FEWEST_RUNS} runs; there are {len(rows)}",), len(rows))
@@ -74,6 +74,12 @@ def importance(rows: Sequence[Mapping[Any, Any]]) -> Importance:
         return Importance((), ("importance of settings needs losses that differ",), len(rows))
     shares = _ped_anova(groups, losses)
     return Importance(shares, tuple(_notes(shares)), len(rows))
+
+
+def _told_of(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings, with the kind of a model of which no components are known, as it is another's."""
+    known = all(f"model.{component}" in settings for component in COMPONENTS)
+    return settings if known else {**settings, "model": model_label(settings)}
 
 
 def _varied(settings: Sequence[Mapping[str, Any]]) -> dict[tuple[str, ...], list[Any]]:

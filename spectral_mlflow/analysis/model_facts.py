@@ -125,7 +125,7 @@ def _model(config: ModelConfig, vocab_size: int) -> GPT:
 
     from spectral_mlflow.models.gpt import GPT
 
-    with torch.device("meta"):  # Shapes without memory.
+    with torch.random.fork_rng(devices=[]):  # On the CPU: the first use of the meta device takes seconds of imports.
         return GPT(config, vocab_size)
 
 

@@ -9,12 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from spectral_mlflow.analysis import wording
 from spectral_mlflow.analysis.convergence import Convergence
 from spectral_mlflow.analysis.importance import Importance
-from spectral_mlflow.analysis.side_by_side import Entry, Group, SideBySide, sentence
+from spectral_mlflow.analysis.side_by_side import Entry, Group, SideBySide
 from spectral_mlflow.analysis.significance import Test
 from spectral_mlflow.analysis.statistics import Estimate
 from spectral_mlflow.files import replace_file
@@ -153,7 +155,7 @@ def write(
 def _of_group(group: Group, number: int, of: int) -> Iterator[Table]:
     data = str(group.terms.get("dataset.sha256") or "not recorded")[:12]
     apart = f"Group {number}: data {data}, context {group.terms.get('model.block_size')}: " if of > 1 else ""
-    verdicts = [sentence(test) for test in group.tests]
+    verdicts = [wording.line(test) for test in group.tests]
     yield Table(
         f"{apart}Results", ("variant", "seeds", "best validation loss", "perplexity", "parameters"),
         [(entry.label, _seeds(entry), entry.variant.loss.text(), entry.variant.perplexity.text(2),
@@ -169,7 +171,8 @@ def _of_group(group: Group, number: int, of: int) -> Iterator[Table]:
         [(entry.label, _when(entry.convergence, entry.convergence.steps, 0),
           _when(entry.convergence, entry.convergence.seconds, 1),
           f"{entry.convergence.reached} of {entry.convergence.runs}") for entry in group.entries],
-        ["counted to the first measurement of the loss; seconds are wall time since a run began, pauses included"],
+        ["counted to the first measurement of the loss, in the figure to the line between two of them; seconds are "
+         "wall time since a run began, pauses included"],
     )  # fmt: skip
 
 
@@ -238,12 +241,12 @@ def _csv(rows: Sequence[Mapping[str, object]]) -> str:
     if not rows:
         return ""
     text = StringIO()
-    pd.DataFrame([{key: _inert(value) for key, value in row.items()} for row in rows]).to_csv(text, index=False)
+    pd.DataFrame([{key: inert(value) for key, value in row.items()} for row in rows]).to_csv(text, index=False)
     return text.getvalue()
 
 
-def _inert(value: object) -> object:
-    """A text that no spreadsheet takes for a formula."""
+def inert(value: Any) -> Any:
+    """A value, but for a text that a spreadsheet would take for a formula, which gets an apostrophe."""
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 

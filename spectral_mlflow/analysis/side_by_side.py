@@ -13,10 +13,18 @@ from typing import Any
 import pandas as pd
 
 from spectral_mlflow.analysis import comparison
-from spectral_mlflow.analysis.comparison import Variant, finished, model_label, settings_of, variants
+from spectral_mlflow.analysis.comparison import (
+    Variant,
+    finished,
+    model_label,
+    settings_of,
+    variants,
+    without_result,
+)
 from spectral_mlflow.analysis.convergence import Convergence, common_target, converge
 from spectral_mlflow.analysis.significance import LOSS_MARGIN, Test, compare_values, family
 from spectral_mlflow.analysis.statistics import Estimate, estimate
+from spectral_mlflow.analysis.wording import no_result
 
 HISTORIES = ("val_loss", "loss", "tokens_per_sec")
 CELL = "tags.spectral.cell"
@@ -105,7 +113,7 @@ def side_by_side(runs: pd.DataFrame, histories: pd.DataFrame, target: float | No
     terms: dict[tuple[tuple[str, Any], ...], list[Variant]] = {}
     for variant in variants(runs):
         terms.setdefault(tuple((name, variant.settings.get(name)) for name in SAME_QUESTION), []).append(variant)
-    groups = [_group(dict(same), found, rows, histories, target) for same, found in terms.items()]
+    groups = [_group(dict(same), found, rows, histories, target, runs) for same, found in terms.items()]
     groups.sort(key=lambda group: -sum(len(entry.rows) for entry in group.entries))
     used = {run_id for found in terms.values() for variant in found for run_id in variant.runs.values()}
     return SideBySide(tuple(groups), (*_apart(groups), *_left_out(runs, rows, used)))
@@ -127,36 +135,13 @@ def labels(found: Sequence[Variant], rows: Mapping[str, Row]) -> list[str]:
     return [label if told.count(label) == 1 else f"{label} ({place})" for place, label in enumerate(told, 1)]
 
 
-def sentence(test: Test, unit: str = " nats a token") -> str:
-    """What a test says, in words.
-
-    Args:
-        test: whose name is ``FIRST against SECOND``.
-        unit: of the difference.
-    """
-    first, _, second = test.name.partition(" against ")
-    difference = f"{test.difference.text()}{unit}"
-    if test.difference.half_width is None:
-        return f"{first} minus {second}: {difference}: undecided"
-    verdict = {
-        "lower": f"{first} is lower than {second}", "higher": f"{first} is higher than {second}",
-        "equivalent": f"{first} and {second} are equivalent within {test.margin:g}",
-        "undecided": f"undecided between {first} and {second}",
-    }[test.outcome]  # fmt: skip
-    negligible = ", by less than the margin that matters" if test.negligible and test.outcome != "equivalent" else ""
-    told = {"p": test.p_holm, "g": test.g}
-    numbers = "".join(f", {name} = {value:.2g}" for name, value in told.items() if value is not None)
-    unseen = test.outcome == "undecided" and test.mde is not None
-    found = f"; such runs find a difference of {test.mde:.4f} four times in five" if unseen else ""
-    return f"{verdict}{negligible}: difference {difference}{numbers}{found}"
-
-
 def _group(
     terms: Mapping[str, Any],
     found: Sequence[Variant],
     rows: Mapping[str, Row],
     histories: pd.DataFrame,
     target: float | None,
+    runs: pd.DataFrame,
 ) -> Group:
     named = _order(list(zip(labels(found, rows), found, strict=True)), rows)
     wanted = common_target([variant.losses for _, variant in named]) if target is None else target
@@ -171,6 +156,8 @@ def _group(
         for entry in others if not unequal[entry.label]
     ]  # fmt: skip
     notes = [f"{label} has no verdict against {reference.label}: {why}" for label, why in unequal.items() if why]
+    lost = without_result(runs, [variant for _, variant in named])
+    notes += [no_result(label, seeds) for (label, _), seeds in zip(named, lost, strict=True) if seeds]
     return Group(terms, entries, wanted, tuple(family(tests)), tuple(notes))
 
 

@@ -23,6 +23,8 @@ KIND = "spectral.kind"
 # MLflow cannot store an infinity and keeps the largest double in its place.
 LARGEST = 1.79e308
 
+DAY = 86_400_000  # Milliseconds. Sums of times within a day fit into any integer.
+
 Row: TypeAlias = dict[str, Any]
 Point: TypeAlias = tuple[str, str, int, int, float]
 Summary: TypeAlias = tuple[Any, ...]

@@ -34,7 +34,7 @@ from sqlalchemy import (
     table,
 )
 
-from spectral_mlflow.analysis.source import LARGEST, Point, Row, Source, Summary
+from spectral_mlflow.analysis.source import DAY, LARGEST, Point, Row, Source, Summary
 from spectral_mlflow.config import without_password
 from spectral_mlflow.tracking_uri import sqlite_path
 
@@ -156,11 +156,12 @@ class SqlSource:
         """What changes when a history does, for each run and key that has one."""
         columns = _METRICS.c
         finite = case((func.abs(columns.value) < LARGEST, columns.value), else_=0.0)
-        number = case((columns.is_nan, 1), else_=0)
-        exact = Numeric(asdecimal=False)  # PostgreSQL adds floats up in another order each time.
+        nan, infinite = (case((which, 1), else_=0) for which in (columns.is_nan, columns.value >= LARGEST))
+        value = cast(finite, Numeric(asdecimal=False))  # PostgreSQL adds floats up in another order each time.
         told = (
-            func.count(), func.sum(number), func.sum(cast(finite, exact)), func.sum(cast(finite * columns.step, exact)),
-            func.max(columns.step), func.max(columns.timestamp),
+            func.count(), func.sum(nan), func.sum(infinite), func.sum(value), func.sum(value * value),
+            func.sum(value * columns.step), func.max(columns.step), func.max(columns.timestamp),
+            func.sum(columns.timestamp % DAY),
         )  # fmt: skip
         return [
             tuple(row)

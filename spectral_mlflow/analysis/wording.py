@@ -52,6 +52,11 @@ def sentence(test: Test, first: str, second: str, quantity: str, unit: str = NAT
     return f"The {quantity} of {first} against {second} is {finding(test, unit, digits)}, {design(test)}."
 
 
+def line(test: Test) -> str:
+    """What a test says after its name, such as ``qfe against none: lower by ..., paired over seeds 0, 1, 2``."""
+    return f"{test.name}: {finding(test)}, {design(test)}"
+
+
 def design(test: Test) -> str:
     """How the values were put beside each other: pairs by seed, or all of each side."""
     if test.paired:
@@ -79,6 +84,11 @@ def seeds(numbers: Iterable[int]) -> str:
     """Seeds by number, such as ``seeds 0, 1, 2``."""
     told = sorted(numbers)
     return f"seed{'s' if len(told) > 1 else ''} {', '.join(map(str, told))}"
+
+
+def no_result(label: str, numbers: Sequence[int]) -> str:
+    """What is said of seeds that were begun and came to nothing."""
+    return f"{label}: {seeds(numbers)} without a result, which {'count' if len(numbers) > 1 else 'counts'} nowhere"
 
 
 def p_value(p: float) -> str:

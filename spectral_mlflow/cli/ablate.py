@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +16,8 @@ from spectral_mlflow.analysis import design
 from spectral_mlflow.analysis.campaign import Campaign
 from spectral_mlflow.analysis.cells import Cell
 from spectral_mlflow.analysis.design import PRESETS, Design
-from spectral_mlflow.cli import study
 from spectral_mlflow.cli.campaign_progress import shown
+from spectral_mlflow.cli.cell_study import publish_cells
 from spectral_mlflow.cli.parser import Commands, Parser, add_command, base
 from spectral_mlflow.cli.train import given_settings
 from spectral_mlflow.errors import UserError
@@ -75,7 +76,8 @@ def _size(made: Design) -> str:
 
 
 def _ablate(known: argparse.Namespace, rest: list[str]) -> int:
-    designs = _designs(known, given_settings(known, rest))
+    settings = given_settings(known, rest)
+    designs = _designs(known, settings)
     planned = [cell for made in designs for cell in made.plan()]
     jobs = _jobs(known.jobs)
     cells = [_with_threads(cell, jobs) for cell in planned]
@@ -87,8 +89,17 @@ def _ablate(known: argparse.Namespace, rest: list[str]) -> int:
     for cell in campaign.failed:
         print(f"failed: {cell.study}, {cell}: {_last_line(campaign.log(cell))} (see {campaign.log(cell)})",
               file=sys.stderr)  # fmt: skip
-    codes = [study.publish_cells(made.name, _runs(campaign, made)) for made in designs]
+    command = _command(known, settings)
+    codes = [publish_cells(made.name, *_runs(campaign, made), command) for made in designs]
     return 1 if campaign.failed else max(codes)
+
+
+def _command(known: argparse.Namespace, settings: Mapping[str, str]) -> str:
+    """Makes the studies again, wherever and with as many processes as one likes."""
+    given = {name: getattr(known, name) for name in ("file", "components", "study", "seeds")} | dict(settings)
+    grids = [part for text in known.grid for part in ("--grid", text)]
+    named = [part for name, value in given.items() if value is not None for part in (f"--{name}", str(value))]
+    return shlex.join(["spectral", "ablate", *known.presets, *grids, *named])
 
 
 def _designs(known: argparse.Namespace, settings: dict[str, str]) -> list[Design]:
@@ -100,6 +111,8 @@ def _designs(known: argparse.Namespace, settings: dict[str, str]) -> list[Design
         raise UserError("--study: given with several presets; allowed: with one of them")
     found = [_one(known, name) for name in dict.fromkeys(known.presets)] or [_one(known, "")]
     seeds = _seeds(known.seeds)
+    for made in found:
+        _check_settings(made, settings)
     return [
         replace(
             made, name=design.check_name(known.study or made.name), seeds=seeds or made.seeds,
@@ -107,6 +120,15 @@ def _designs(known: argparse.Namespace, settings: dict[str, str]) -> list[Design
         )
         for made in found
     ]  # fmt: skip
+
+
+def _check_settings(made: Design, settings: Mapping[str, str]) -> None:
+    """Refuse a setting of all cells that some cells would not have, or that would make them other cells."""
+    for name in settings:
+        if name in ("training.seed", "name"):
+            raise UserError(f"{name}: given for a study, which sets it for each run; allowed: --seeds, --study")
+        if name in made.varied:
+            raise UserError(f"{name}: given for all cells, which differ in it; allowed: settings that they share")
 
 
 def _one(known: argparse.Namespace, preset: str) -> Design:
@@ -182,13 +204,16 @@ def _train(campaign: Campaign, jobs: int) -> None:
         signal.signal(signal.SIGTERM, before)
 
 
-def _runs(campaign: Campaign, made: Design) -> dict[str, list[Path]]:
-    """The finished runs of a study, by cell."""
+def _runs(campaign: Campaign, made: Design) -> tuple[dict[str, list[Path]], dict[str, list[int]]]:
+    """The finished runs of a study by cell, and the seeds of those that failed."""
     found: dict[str, list[Path]] = {}
+    failed: dict[str, list[int]] = {}
     for cell, status in campaign.statuses.items():
         if cell.study == made.name and status.state == "finished" and status.run_dir is not None:
             found.setdefault(cell.name, []).append(status.run_dir)
-    return found
+        elif cell.study == made.name:
+            failed.setdefault(cell.name, []).append(cell.seed)
+    return found, failed
 
 
 def _last_line(log: Path) -> str:

@@ -21,6 +21,7 @@ from spectral_mlflow.monitoring.json_text import decode
 from spectral_mlflow.monitoring.structured_log import duration
 
 LIVE_SECONDS = 1.0
+ELSEWHERE = "trained by another process, such as one that an earlier call has left"
 
 
 @contextmanager
@@ -43,18 +44,21 @@ class _Progress:
         self._ended = {cell for cell, status in statuses.items() if status.state == "finished"}
         self._statuses = statuses
         self._seconds: list[float] = []
+        self._elsewhere: set[Cell] = set()
 
     def left(self) -> int:
         """Cells that are still to be trained."""
         return sum(status.state != "finished" for status in self._statuses.values())
 
     def lines(self, statuses: Mapping[Cell, Status]) -> None:
-        """A line for each cell that has ended since the last call."""
+        """A line for each cell that has ended since the last call, or that somebody else has begun."""
+        for cell in self._newly_elsewhere(statuses):
+            print(f"{cell.study}: {cell}: {ELSEWHERE}; waiting for its end", file=sys.stderr, flush=True)
         for cell in self._newly_ended(statuses):
             status = statuses[cell]
             print(
                 f"[{len(self._ended)}/{len(statuses)}] {cell.study}: {cell}: {_outcome(status)} "
-                f"({duration(status.seconds)}{self._to_go(statuses)})",
+                f"({duration(status.seconds) if status.seconds else 'elsewhere'}{self._to_go(statuses)})",
                 file=sys.stderr, flush=True,
             )  # fmt: skip
 
@@ -75,7 +79,15 @@ class _Progress:
         """A table of each study: a row for each cell, a column for each seed."""
         tables = [_table(study, statuses) for study in dict.fromkeys(cell.study for cell in statuses)]
         done = sum(status.state == "finished" for status in statuses.values())
-        return Group(*tables, Text(f"{done} of {len(statuses)} runs finished{self._to_go(statuses)}", style="bold"))
+        lines = [Text(f"{done} of {len(statuses)} runs finished{self._to_go(statuses)}", style="bold")]
+        if elsewhere := sum(status.state == "elsewhere" for status in statuses.values()):
+            lines.append(Text(f"{elsewhere} {ELSEWHERE} (in yellow)", style="yellow"))
+        return Group(*tables, *lines)
+
+    def _newly_elsewhere(self, statuses: Mapping[Cell, Status]) -> list[Cell]:
+        new = [cell for cell, status in statuses.items() if status.state == "elsewhere" and cell not in self._elsewhere]
+        self._elsewhere |= set(new)
+        return new
 
     def _newly_ended(self, statuses: Mapping[Cell, Status]) -> list[Cell]:
         ended = [
@@ -127,9 +139,13 @@ def _share(cell: Cell) -> str:
 def _outcome(status: Status) -> str:
     if status.state == "failed":
         return f"FAILED with exit code {status.exit_code}"
-    return f"val loss {_loss(status.run_dir):.4f}" if status.run_dir else "finished"
+    loss = _loss(status.run_dir) if status.run_dir else None
+    return "finished" if loss is None else f"val loss {loss:.4f}"
 
 
-def _loss(run_dir: Path) -> float:
-    results = decode((run_dir / "results.json").read_bytes())
-    return float(results["final_metrics"]["best_val_loss"])
+def _loss(run_dir: Path) -> float | None:
+    """The best validation loss; None where there is none to read, which must not end the other trainings."""
+    try:
+        return float(decode((run_dir / "results.json").read_bytes())["final_metrics"]["best_val_loss"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import math
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +14,7 @@ from spectral_mlflow.cli.parser import RUN_HELP, Commands, add_command, base, no
 from spectral_mlflow.cli.progress import shown
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.monitoring import runs
-from spectral_mlflow.monitoring.json_text import decode
 from spectral_mlflow.monitoring.run_lock import is_running
-from spectral_mlflow.settings import load
 from spectral_mlflow.stores import study, sync
 from spectral_mlflow.stores.base import RunView, StoreError
 from spectral_mlflow.stores.state import StoreState
@@ -59,61 +56,23 @@ def _study(known: argparse.Namespace, rest: list[str]) -> int:
     for run_dir in chosen:
         _check_finished(run_dir)
         _check_store(run_dir)
+    return complete(known.name, lambda: _put(known.name, chosen))
+
+
+def complete(name: str, put: Callable[[], int]) -> int:
+    """The exit code of putting a study together, where a store that does not answer is told in one line."""
     try:
-        return _put(known.name, chosen)
-    except (StoreError, OSError) as failure:
-        print(f"spectral: study {known.name!r} is not complete: {failure}; give the same command again later",
-              file=sys.stderr)  # fmt: skip
-        return FAILED
-
-
-def publish_cells(name: str, cells: Mapping[str, Sequence[Path]]) -> int:
-    """Put the finished runs of named cells under one parent run; the exit code.
-
-    Args:
-        name: of the study.
-        cells: name of each cell to its run directories, one a seed.
-    """
-    kept = {cell: [run_dir for run_dir in chosen if _is_wanted(run_dir)] for cell, chosen in cells.items()}
-    if not any(kept.values()):
-        print(f"study {name}: no finished run that MLflow has, so there is nothing to put together", file=sys.stderr)
-        return 0
-    try:
-        states = _sent([run_dir for chosen in kept.values() for run_dir in chosen])
-        uri = _one_store(states)
-        found = tuple(_cell(cell, {path: states[path] for path in chosen}) for cell, chosen in kept.items() if chosen)
-        made = Study(name, found, (), shlex.join(["spectral", "study", name, *(path.name for path in states)]))
-        with shown("the metrics") as show:
-            published = study.publish(uri, made, lambda done, size: show(f"study {name}", done, size))
+        return put()
     except (StoreError, OSError) as failure:
         print(f"spectral: study {name!r} is not complete: {failure}; give the same command again later",
               file=sys.stderr)  # fmt: skip
         return FAILED
-    _report(made, published, {str(state.run_id): path.name for path, state in states.items()}, uri)
-    return 0
 
 
-def _is_wanted(run_dir: Path) -> bool:
+def is_wanted(run_dir: Path) -> bool:
+    """Whether somebody has wanted a run in MLflow."""
     run = RunView(run_dir)
     return sync.MLFLOW in run.stores() or StoreState.load(run.state_path).run_id is not None
-
-
-def _cell(name: str, states: Mapping[Path, StoreState]) -> Variant:
-    """A cell as its run directories have it."""
-    from spectral_mlflow.analysis.statistics import estimate
-
-    configs = {path: load(path / "config.json") for path in states}
-    results = [decode((path / "results.json").read_bytes()) for path in states]
-    losses = [result["final_metrics"]["best_val_loss"] for result in results]
-    whole = [loss for loss in losses if loss is not None and math.isfinite(loss)]
-    return Variant(
-        _label(name),
-        {configs[path].training.seed: str(state.run_id) for path, state in states.items()},
-        {
-            "parameters": f"{results[0]['num_parameters']:,}",
-            "best validation loss": estimate(whole).text() if whole else "not finite",
-        },
-    )
 
 
 def _check_finished(run_dir: Path) -> None:
@@ -127,24 +86,33 @@ def _check_finished(run_dir: Path) -> None:
 
 def _check_store(run_dir: Path) -> None:
     """Refuse a run that nobody has wanted in MLflow."""
-    if not _is_wanted(run_dir):
+    if not is_wanted(run_dir):
         raise UserError(f"run {run_dir.name}: {sync.NO_STORE}: spectral sync {run_dir.name} --tracking-uri URI")
 
 
 def _put(name: str, chosen: Sequence[Path]) -> int:
-    states = _sent(chosen)
-    uri = _one_store(states)
+    states = sent(chosen)
+    uri = one_store(states)
     names = {str(state.run_id): run_dir.name for run_dir, state in states.items()}
     found, notes = _variants(uri, names)
-    command = _command(name, found, names)
+    return put_together(uri, Study(name, found, tuple(notes), _command(name, found, names)), names)
+
+
+def put_together(uri: str, made: Study, names: Mapping[str, str]) -> int:
+    """Put a study into a store and tell of it.
+
+    Args:
+        uri: the store.
+        made: the study.
+        names: MLflow run to the name of its run directory.
+    """
     with shown("the metrics") as show:
-        made = Study(name, found, tuple(notes), command)
-        published = study.publish(uri, made, lambda done, size: show(f"study {name}", done, size))
+        published = study.publish(uri, made, lambda done, size: show(f"study {made.name}", done, size))
     _report(made, published, names, uri)
     return 0
 
 
-def _sent(chosen: Sequence[Path]) -> dict[Path, StoreState]:
+def sent(chosen: Sequence[Path]) -> dict[Path, StoreState]:
     """Where each run is in its store, which has all of it."""
     states = {}
     with shown("the runs") as show:
@@ -166,7 +134,8 @@ def _check_there(run: RunView) -> None:
                         f"spectral rebuild {name}")  # fmt: skip
 
 
-def _one_store(states: Mapping[Path, StoreState]) -> str:
+def one_store(states: Mapping[Path, StoreState]) -> str:
+    """The store that all runs are in; a UserError where they are in several."""
     first, *others = states
     for other in others:
         if states[other].tracking_uri != states[first].tracking_uri:
@@ -232,11 +201,15 @@ def _check_alike(found: Sequence[comparison.Variant]) -> None:
 def _labels(found: Sequence[comparison.Variant]) -> list[str]:
     from spectral_mlflow.analysis import wording
 
-    labels = [_label(label) for label in wording.labels(found)]
+    return told_apart([label_of(label) for label in wording.labels(found)])
+
+
+def told_apart(labels: Sequence[str]) -> list[str]:
+    """The same labels, with a number behind those that are there twice."""
     return [label if labels.count(label) == 1 else f"{label} {place}" for place, label in enumerate(labels, 1)]
 
 
-def _label(text: str) -> str:
+def label_of(text: str) -> str:
     """A text as the second part of the names of metrics, where MLflow allows few marks."""
     return re.sub(r"[^\w .:-]+", " ", text).replace("  ", " ").strip()[:LONGEST_LABEL]
 

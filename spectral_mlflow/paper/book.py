@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spectral_mlflow.analysis.ablation import WITHOUT
+from spectral_mlflow.analysis.design import ALL, NONE
 from spectral_mlflow.analysis.significance import Test, compare_values, family
 from spectral_mlflow.analysis.statistics import estimate
 from spectral_mlflow.config import ModelConfig
@@ -68,8 +70,10 @@ class Book:
         group, _, about = name.partition(".")
         if group == "main" and about in TESTED:
             return self.main_tests.get(about) or self.lacking_measure(about)
-        if group == "ablation" and about != studies.NONE and self.is_cell(about):
+        if group == "ablation" and about != NONE and self.is_cell(about):
             return self.ablation_tests.get(about) or self._lacking_pair(about)
+        if group == "baseline" and about.startswith(WITHOUT) and self.is_cell(about):
+            return self.baseline_tests.get(about) or self._lacking_pair(about, NONE)
         raise UnknownKeyError(f"there is no test {name!r}")
 
     @cached_property
@@ -79,16 +83,34 @@ class Book:
             return {}
         wave, standard = (self.facts.main[name] for name in MODELS)
         found = [self._compared(f"main.{name}", name, wave, standard) for name in TESTED]
-        return _by_name(found)
+        tests = family(test for test in found if test is not None)
+        return {test.name.partition(".")[2]: test for test in tests}
 
     @cached_property
     def ablation_tests(self) -> dict[str, Test]:
-        """Tests of each cell against its reference, corrected together."""
-        cells = self.facts.ablation
-        pairs = [(name, studies.reference(name)) for name in cells if name != studies.NONE]
-        return _by_name(
-            [self._compared(f"ablation.{n}", "val_loss", cells[n], cells[r]) for n, r in pairs if r in cells]
-        )
+        """Tests of each cell against its reference; those against one reference are corrected together."""
+        effects = self.facts.effects
+        found = {n: t for n, t in effects.against_none.items() if studies.reference(n) == NONE}
+        found |= effects.against_all
+        return {n: replace(found[n], name=f"ablation.{n}") for n in self.facts.ablation if n in found}
+
+    @cached_property
+    def baseline_tests(self) -> dict[str, Test]:
+        """The other tests against the model without components: of what leaves one out."""
+        found = self.facts.effects.against_none
+        return {n: replace(t, name=f"baseline.{n}") for n, t in found.items() if studies.reference(n) != NONE}
+
+    def family_size(self, group: str, reference: str | None = None) -> int:
+        """How many tests are corrected together.
+
+        Args:
+            group: main or ablation.
+            reference: of an ablation's cells, none or all; None: of all of its tests.
+        """
+        effects = self.facts.effects
+        families = {NONE: effects.against_none, ALL: effects.against_all}
+        chosen = [self.main_tests] if group == "main" else [t for n, t in families.items() if reference in (None, n)]
+        return sum(test.p is not None for tests in chosen for test in tests.values())
 
     def _compared(self, name: str, about: str, first: Cell, second: Cell) -> Test | None:
         measure, a, b = TESTED[about], self.values(about, first), self.values(about, second)
@@ -160,7 +182,7 @@ class Book:
         group, _, about = test.partition(".")
         if group == "main":
             return self.facts.main["wave"], self.facts.main["standard"]
-        return self.facts.ablation[about], self.facts.ablation[studies.reference(about)]
+        return self.facts.ablation[about], self.facts.ablation[studies.reference(about, group)]
 
     def cell(self, group: str, name: str) -> Cell | None:
         """A cell of the main comparison or of the ablation."""
@@ -168,7 +190,7 @@ class Book:
 
     def is_cell(self, name: str) -> bool:
         """Whether an ablation may have a cell of that name."""
-        return name in studies.CELLS or name in self.facts.ablation or set(name.split("+")) <= set(studies.COMPONENTS)
+        return studies.is_cell(name) or name in self.facts.ablation
 
     def lacking_cell(self, group: str, name: str) -> Missing:
         """That a cell has no finished run."""
@@ -187,10 +209,6 @@ class Book:
             return Missing(f"wave and standard are not compared: {self.facts.refused}")
         return Missing(f"{TESTED[about].noun}: not every run has {TESTED[about].query}")
 
-    def _lacking_pair(self, cell: str) -> Missing:
-        return self.lacking_cell("ablation", studies.reference(cell) if cell in self.facts.ablation else cell)
-
-
-def _by_name(found: list[Test | None]) -> dict[str, Test]:
-    tests = family([test for test in found if test is not None])
-    return {test.name.partition(".")[2]: test for test in tests}
+    def _lacking_pair(self, cell: str, reference: str | None = None) -> Missing:
+        other = reference or studies.reference(cell)
+        return self.lacking_cell("ablation", other if cell in self.facts.ablation else cell)

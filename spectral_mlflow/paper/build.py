@@ -11,7 +11,7 @@ from typing import Any
 from spectral_mlflow import config
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.files import replace_file
-from spectral_mlflow.paper import bibliography, document, gaps, ledger
+from spectral_mlflow.paper import bibliography, document, gaps, ledger, summary
 from spectral_mlflow.paper.book import Book
 from spectral_mlflow.paper.document import FILES, PaperError, Rendered
 from spectral_mlflow.paper.facts import Facts, gather
@@ -53,7 +53,6 @@ class Build:
     def facts(self) -> Facts:
         """The runs."""
         request = self.request
-        _log.info("reading %s", config.without_password(request.tracking_uri))
         found = gather(
             request.tracking_uri, request.experiments, request.study, request.ablation, request.experiments_dir
         )
@@ -76,9 +75,10 @@ class Build:
         Raises:
             PaperError: a section cannot be rendered.
         """
+        book = self.book  # First of all: of a store that cannot be read nothing is written.
         _log.info("writing the %s", "guide" if kind == "guide" else "paper")
         parts = document.sections(kind, self.request.overrides)
-        return document.render(kind, parts, self.book, self.figures, bibliography.load(), self.general_gaps)
+        return document.render(kind, parts, book, self.figures, bibliography.load(), self.general_gaps)
 
     def drift(self) -> list[str]:
         """What the ledger in the folder says and the store no longer does.
@@ -90,7 +90,7 @@ class Build:
         return [] if before is None else list(ledger.drift(before, self.book))
 
     def write(self, kinds: Sequence[str] = KINDS, *, accept: bool = False) -> tuple[list[Rendered], list[Path]]:
-        """Write documents, their figures and the ledger, or nothing.
+        """Write documents, their figures, the ledger and the summary of the runs, or nothing.
 
         Args:
             kinds: which documents.
@@ -115,6 +115,7 @@ class Build:
             for one in rendered:
                 _replace(folder / one.file, one.text.encode())
             _replace(folder / ledger.NAME, self._ledger(rendered))
+            _replace(folder / summary.NAME, summary.written(self.book))
         except OSError as failure:
             raise UserError(
                 f"--output: {folder} cannot be written ({failure.strerror}); give a folder that can"
@@ -141,6 +142,7 @@ class Build:
         if before is None:
             raise UserError(f"--check: there is no {ledger.NAME} in {folder}; build the paper first")
         wrong = [*ledger.drift(before, self.book), *ledger.wrong_claims(before, self.book)]
+        wrong += self._summary_differences()
         for kind in kinds:
             path = folder / FILES[kind]
             if path.is_file():
@@ -148,6 +150,17 @@ class Build:
                 wrong += [str(problem) for problem in one.problems]
                 wrong += differences(path.name, path.read_text(encoding="utf-8"), one.text)
         return list(dict.fromkeys(wrong))
+
+    def _summary_differences(self) -> list[str]:
+        """Rows of the summary of the runs that are not those of the store."""
+        path = self.request.output_dir / summary.NAME
+        if not path.is_file():
+            return [f"{summary.NAME} is not there; build the paper again"]
+        there, made = (content.decode(errors="replace").split("\n") for content in
+                       (path.read_bytes(), summary.written(self.book)))  # fmt: skip
+        wrong = [f"{summary.NAME}: the store does not have this row: {row}" for row in there if row not in made]
+        wrong += [f"{summary.NAME}: this row of the store is not there: {row}" for row in made if row not in there]
+        return wrong or ([f"{summary.NAME}: its rows are in another order"] if there != made else [])
 
 
 def differences(name: str, there: str, made: str) -> list[str]:

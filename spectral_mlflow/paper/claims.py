@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from spectral_mlflow.analysis.ablation import WITHOUT
+from spectral_mlflow.analysis.design import ALL, NONE
 from spectral_mlflow.analysis.significance import Test
 from spectral_mlflow.paper import studies
 from spectral_mlflow.paper.measures import TESTED
@@ -19,15 +21,15 @@ def names(test: str) -> tuple[str, str, str]:
     group, _, about = test.partition(".")
     if group == "main":
         return "the wave model", "the standard model", TESTED[about].noun
-    return _cell(about), _cell(studies.reference(about)), TESTED["val_loss"].noun
+    return _cell(about), _cell(studies.reference(about, group)), TESTED["val_loss"].noun
 
 
 def _cell(name: str) -> str:
-    known = {studies.NONE: "the model with no wave component", studies.ALL: "the model with all wave components"}
+    known = {NONE: "the model with no wave component", ALL: "the model with all wave components"}
     if name in known:
         return known[name]
-    if name.startswith(studies.WITHOUT):
-        return f"the model with all wave components but {WORDS.get(name.removeprefix(studies.WITHOUT), name)}"
+    if name.startswith(WITHOUT):
+        return f"the model with all wave components but {WORDS.get(name.removeprefix(WITHOUT), name)}"
     return f"the model with {' and '.join(WORDS.get(part, part) for part in name.split('+'))}"
 
 
@@ -68,7 +70,7 @@ def verdict(test: Test, number: Number) -> str:
     how = (
         f"interval of {number('num', 'stats.confidence')} %, {'paired by seed' if test.paired else 'seeds not paired'}"
     )
-    tests = number("num", f"{test.name.partition('.')[0]}.tests")
+    tests = number("num", family_key(test.name))
     p = f"$p$ {_equals(test.p_holm)}{number('num', f'{test.name}.p_holm')} after Holm's correction for {tests} tests"
     told = f"difference {difference} {unit}, {how}, {p}"
     if test.outcome == "undecided":
@@ -90,6 +92,12 @@ def verdict(test: Test, number: Number) -> str:
         margin = f"{number('num', f'{test.name}.margin')} {unit}"
         said += f" The whole interval lies within {margin}, so the difference is negligible."
     return said
+
+
+def family_key(test: str) -> str:
+    """Key of the number of tests that a test was corrected with."""
+    group, _, about = test.partition(".")
+    return "main.tests" if group == "main" else f"ablation.tests_against_{studies.reference(about, group)}"
 
 
 def _equals(p: float | None) -> str:

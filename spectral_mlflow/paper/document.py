@@ -28,6 +28,11 @@ SUFFIX = ".md.j2"
 FILES = {"guide": "spectral_gpt_intuitive_guide.md", "technical": "spectral_gpt_technical_paper.md"}
 PASSES = 5  # Two are enough unless a text depends on what is missing further down.
 
+# What a template can raise that is wrong, wherever it comes from.
+_MISTAKES = (
+    jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError,
+)  # fmt: skip
+
 _CONSTANT = re.compile(r"\{#-?\s*constant:\s*(.+?):\s.*?#\}")
 
 
@@ -159,7 +164,7 @@ def _text(environment: jinja2.Environment, file: str, name: str, part: Section) 
         return re.sub(r"\n{3,}", "\n\n", environment.get_template(name).render()).strip()
     except jinja2.TemplateSyntaxError as failure:
         raise PaperError([str(_at(file, name, part, failure.lineno, str(failure.message)))]) from failure
-    except (jinja2.TemplateError, ValueError, TypeError, KeyError) as failure:
+    except _MISTAKES as failure:
         lines = [
             frame.lineno for frame in traceback.extract_tb(failure.__traceback__) if frame.filename == "<template>"
         ]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from spectral_mlflow.errors import UserError
-from spectral_mlflow.paper import again, ledger, manifest
+from spectral_mlflow.paper import again, ledger, manifest, summary
 from spectral_mlflow.paper.again import Done
 from spectral_mlflow.paper.build import Build
 from spectral_mlflow.paper.document import Rendered
@@ -40,7 +40,8 @@ def publish(request: Request, *, accept: bool = False) -> Done:
     shown = [path for path in documents if request.format != "pdf" or not paths]
     warnings = [f"missing: {gap}" for gap in _gaps(rendered)] + notices
     done = Done([str(path) for path in [*shown, *paths]], warnings)
-    _remember(build, press, done, [*documents, *figures, request.output_dir / ledger.NAME])
+    kept = [request.output_dir / name for name in (ledger.NAME, summary.NAME)]
+    _remember(build, press, done, [*documents, *figures, *kept])
     return done
 
 

@@ -58,10 +58,6 @@ _MODEL: dict[str, str] = {
     "variance": (
         r"\text{Var} \, s_{ij} = \frac{\tau^2}{W^2} \sum_{w=1}^{W} \text{Var} \, \cos \Delta_w = \frac{\tau^2}{2 W}"
     ),
-    "mises": (
-        r"a_{ij} = \frac{1}{N_i} \prod_{w=1}^{W} \exp \left( \frac{\tau}{W} \cos(\varphi^q_{i,w} - \varphi^k_{j,w})"
-        r" \right)"
-    ),
     "phasecoherence": (
         r"c_{ij} = \left| \frac{1}{W} \sum_{w=1}^{W} e^{i (\varphi^q_{i,w} - \varphi^k_{j,w})} \right| \ge"
         r" \frac{\left|s_{ij}\right|}{\tau}"

@@ -16,6 +16,7 @@ import pandas as pd
 
 from spectral_mlflow import config
 from spectral_mlflow.analysis import comparison
+from spectral_mlflow.analysis.ablation import STUDY, Ablation
 from spectral_mlflow.analysis.runs import load_histories, load_runs
 from spectral_mlflow.analysis.source import reading
 from spectral_mlflow.errors import UserError
@@ -49,6 +50,8 @@ class Run:
         label: R1, R2, ... in the order of the tables.
         key: experiment id, the name of the run directory.
         cell: of the study that it belongs to, such as wave or without_rgd.
+        study: that it is tagged with, None for none.
+        status: of the run in MLflow.
         metrics: latest value by name.
         commit: of the code that it ran, None where that is not known.
         data: sha256 of its text.
@@ -61,6 +64,8 @@ class Run:
     key: str
     cell: str
     seed: int
+    study: str | None
+    status: str
     settings: Mapping[str, Any]
     metrics: Mapping[str, float]
     machine: Mapping[str, Any]
@@ -111,6 +116,7 @@ class Facts:
         known: ids of all training runs in the store.
         keys: their names, the names of their directories.
         unfinished: key and status of the runs of the two studies that are left out.
+        effects: tests of the ablation's cells.
     """
 
     store: str
@@ -123,6 +129,7 @@ class Facts:
     known: frozenset[str]
     keys: frozenset[str]
     unfinished: tuple[tuple[str, str], ...]
+    effects: Ablation
 
     @cached_property
     def runs(self) -> tuple[Run, ...]:
@@ -174,6 +181,7 @@ def gather(
         warnings=(*main.warnings, *cells.warnings),
         known=frozenset(map(str, frame["run_id"])),
         keys=frozenset(_key(row) for row in frame.to_dict("records")),
+        effects=cells.effects,
         unfinished=tuple(dict.fromkeys((_key(row), str(row["status"])) for row in (*main.left_out, *cells.left_out))),
     )
 
@@ -206,6 +214,8 @@ class _Maker:
             key=_key(row),
             cell=cell,
             seed=seed,
+            study=_text(row.get(STUDY)),
+            status=str(row["status"]),
             settings=comparison.settings_of(row),
             metrics=_numbers(row, "metrics."),
             machine={name.removeprefix("params."): v for name, v in row.items() if name.startswith("params.hardware.")},

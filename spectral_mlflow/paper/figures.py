@@ -16,7 +16,7 @@ import numpy as np
 from spectral_mlflow.files import replace_file
 from spectral_mlflow.paper.book import Book
 from spectral_mlflow.paper.fact import Missing
-from spectral_mlflow.paper.pictures import PICTURES, Source, draw, image
+from spectral_mlflow.paper.pictures import PICTURES, Source, draw, has_twins, image
 
 FOLDER = "figures"
 KEYS = "figures.json"
@@ -79,7 +79,7 @@ class FigureManager(Mapping[str, "str | Missing"]):
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         known = self._known()
-        wanted = {name: digest([drawing_code(), self.data(name)]) for name in names}
+        wanted = {name: digest([drawing_code(), has_twins(), self.data(name)]) for name in names}
         for name, key in wanted.items():
             if known.get(name, {}).get("key") != key or not self._is_whole(known[name]["files"]):
                 _log.debug("drawing %s", name)

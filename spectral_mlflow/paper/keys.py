@@ -98,7 +98,7 @@ def _seeds(book: Book, key: str, group: str, cell: str) -> Found:
 
 
 def _of_test(book: Book, key: str, group: str, about: str, what: str, part: str | None) -> Found:
-    if group == "ablation" and not book.is_cell(about):
+    if group != "main" and not book.is_cell(about):
         return None
     test = book.test(f"{group}.{about}")
     if isinstance(test, Missing):
@@ -131,10 +131,10 @@ def _target(book: Book, key: str) -> Found:
     return Fact(key, book.target, "loss", runs, "largest of the metrics.best_val_loss of all runs")
 
 
-def _tests(book: Book, key: str, group: str) -> Found:
-    tests = book.main_tests if group == "main" else book.ablation_tests
+def _tests(book: Book, key: str, group: str, reference: str | None) -> Found:
     cells = book.facts.main if group == "main" else book.facts.ablation
-    return Fact(key, len(tests), "count", ids(cells.values()), "number of tests that are corrected together")
+    told = f"against {reference} that are corrected together" if reference else f"of the {group} runs"
+    return Fact(key, book.family_size(group, reference), "count", ids(cells.values()), f"number of tests {told}")
 
 
 def _of_study(book: Book, key: str, group: str, what: str) -> Found:
@@ -266,9 +266,10 @@ KEYS: tuple[Key, ...] = (
     Key(r"(?P<group>main)\.(?P<cell>wave|standard)\.seeds", "number of seeds", _seeds),
     Key(rf"(?P<group>ablation)\.{_CELL}\.seeds", "number of seeds of a cell", _seeds),
     Key(r"main\.target", "the loss that every run of both models reaches, nats per token", _target),
-    Key(r"(?P<group>main|ablation)\.tests", "number of tests corrected together", _tests),
+    Key(r"(?P<group>main|ablation)\.tests(?:_against_(?P<reference>none|all))?", "number of tests", _tests),
     Key(rf"(?P<group>main)\.(?P<about>{'|'.join(TESTED)})\.{_OF_TEST}", "wave minus standard", _of_test),
     Key(rf"(?P<group>ablation)\.{_CELL.replace('cell', 'about')}\.{_OF_TEST}", "a cell minus its reference", _of_test),
+    Key(rf"(?P<group>baseline)\.(?P<about>without_\w+)\.{_OF_TEST}", "a cell minus the one called none", _of_test),
     Key(r"(?P<group>study|ablation)\.(?P<what>runs|cells|configurations|seeds|steps|commits|first_day|name)",
         "a property of a study", _of_study),
     Key(r"(?:(?P<group>ablation)\.)?settings\.(?:(?P<model>wave|standard)\.)?(?P<name>\w+\.\w+)",

@@ -20,7 +20,7 @@ from spectral_mlflow.files import replace_file
 from spectral_mlflow.paper.bibliography import REFERENCES, load, work
 from spectral_mlflow.paper.characters import declarations
 from spectral_mlflow.paper.markdown import TEMPLATES
-from spectral_mlflow.paper.render import READER
+from spectral_mlflow.paper.render import FILTERS, READER
 from spectral_mlflow.paper.tools import import_typst, pandoc
 
 # Venues with the file name of their official style (none for arXiv), and how much a line holds, as for `LAYOUTS`.
@@ -109,8 +109,7 @@ class LatexRenderer:
             f"--from={READER}",
             "--to=latex",
             "--wrap=none",
-            f"--lua-filter={TEMPLATES / 'filter.lua'}",
-            f"--lua-filter={TEMPLATES / 'latex.lua'}",
+            *(f"--lua-filter={TEMPLATES / name}.lua" for name in (*FILTERS, "latex")),
             f"--template={TEMPLATES / self.template}.tex",
             *(f"--metadata={name}={value}" for name, value in settings.items()),
             *(f"--variable=characters={line}" for line in declared),

@@ -111,8 +111,8 @@ def drift(ledger: Mapping[str, Any], book: Book) -> Iterator[str]:
         now = _now(book, key)
         if isinstance(now, Fact) and set(now.runs) != set(entry["runs"]):
             continue  # Other runs, another result: that is no drift.
-        if isinstance(now, Missing) and not set(entry["runs"]) <= book.facts.known:
-            continue  # Told as a deleted run.
+        if isinstance(now, Missing) and not book.facts.by_id.keys() >= set(entry["runs"]):
+            continue  # As well; of deleted runs that was told.
         if not isinstance(now, Fact) or not same(entry["value"], now.value):
             what = f"{key} was {entry['value']} and is now {_value(now)}, from the same runs"
             yield from (f"{place}: {what}, in: {sentence}" for place, sentence in sentences(ledger, key))

@@ -65,6 +65,11 @@ def image(name: str) -> str:
     return f"{name}.gif" if name in MOVING else f"{name}.svg"
 
 
+def has_twins() -> bool:
+    """Whether interactive twins can be drawn."""
+    return find_spec("plotly") is not None
+
+
 def draw(name: str, data: Any, folder: Path) -> list[Path]:
     """Draw a figure: a vector for screens, one for LaTeX, its animation and its interactive twin.
 
@@ -83,7 +88,7 @@ def draw(name: str, data: Any, folder: Path) -> list[Path]:
         files = [style.save(figure, folder / vector, title=title) for vector in vectors]
         if name in MOVING:
             files.append(animation.write(drawings.MOVING[name](data), folder / f"{name}.gif", **ANIMATION))
-    if name in drawings.TWINS and find_spec("plotly") is not None:
+    if name in drawings.TWINS and has_twins():
         from spectral_mlflow.plots import interactive
 
         twin = folder / "interactive" / f"{name}.html"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ CODE = (
     "paper/templates",
     "paper/references.bib",
 )
+NO_PLOTLY = "the guide has no interactive plots, which need plotly: run `pip install 'spectral-mlflow[paper]'`"
 
 _log = logging.getLogger(__name__)
 
@@ -84,7 +86,8 @@ class Press:
             return render.to_pdf(document, self.template), []
         if kind == "html":
             page = html.to_html(document)
-            return page.path, page.notices
+            lacking = [] if find_spec("plotly") else [NO_PLOTLY]
+            return page.path, lacking or page.notices
         renderer = latex.LatexRenderer(self.folder, self.template)
         return renderer.render(document), renderer.notices
 

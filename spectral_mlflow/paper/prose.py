@@ -27,7 +27,9 @@ _WORDS = (
     "two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen"
     "|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundreds?|thousands?|millions?|billions?|dozens?"
 )
-_NUMBER_WORD = re.compile(rf"\b(?:{_WORDS})\b(?:[ -]\w+){{0,2}}? (?:{_NOUNS})\b", re.IGNORECASE)
+# "Five random seeds" counts seeds; "two models over seeds" does not.
+_BETWEEN = r"(?:[ -](?!(?:over|of|in|with|per|and|on|for|at|by)\b)\w+){0,2}?"
+_NUMBER_WORD = re.compile(rf"\b(?:{_WORDS})\b{_BETWEEN} (?:{_NOUNS})\b", re.IGNORECASE)
 
 VERDICTS = re.compile(
     r"\b(?:better|worse|best|worst|lower|higher|smaller|larger|greater|fewer|faster|slower|quicker|shorter|longer|cheaper"
@@ -58,7 +60,7 @@ _FREE = re.compile(
     | (?<=\])\([^()\s]*\)                                          # targets of links
     | ^\#{1,6}[ ]+(?:Appendix[ ])?[A-Z\d]+(?:\.\d+)*\.?(?=[ ])     # numbers of headings
     | ^[ \t]*\d+[.)](?=[ ])                                        # numbers of lists
-    | &\#?\w+;
+    | &[A-Za-z]+;
     """,
     re.MULTILINE | re.DOTALL | re.VERBOSE,
 )

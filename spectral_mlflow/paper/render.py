@@ -13,17 +13,20 @@ from spectral_mlflow.files import replace_file
 from spectral_mlflow.paper.markdown import TEMPLATES
 from spectral_mlflow.paper.tools import PdfToolsMissing, check_tools, import_typst, pandoc
 
-__all__ = ["LAYOUTS", "READER", "PdfToolsMissing", "check_tools", "to_pdf", "to_typst"]
+__all__ = ["FILTERS", "LAYOUTS", "READER", "PdfToolsMissing", "check_tools", "to_pdf", "to_typst"]
 
 # tex_math_dollars is what makes $...$ mathematics; the rest is Markdown as GitHub shows it.
 READER = "gfm+tex_math_dollars"
 
+# From Markdown to the parts of a document, and these fitted to a page; a filter of the format follows.
+FILTERS = ("filter", "equations", "tables")
+
 # The capacities tell how many characters of the type of a table a line (of a column; of the page) holds.
 LAYOUTS: dict[str, dict[str, str]] = {
     "arxiv": {
-        "papersize": "a4", "columns": "1", "mainfont": "New Computer Modern", "fontsize": "10.5pt",
-        "marginx": "2.6cm", "margintop": "2.6cm", "marginbottom": "2.8cm",
-        "capacity": "84",
+        "papersize": "a4", "columns": "1", "mainfont": "New Computer Modern", "fontsize": "10pt",
+        "marginx": "2.2cm", "margintop": "2cm", "marginbottom": "2.1cm",
+        "capacity": "91",
     },
     "neurips": {
         "papersize": "us-letter", "columns": "1", "mainfont": "Libertinus Serif", "fontsize": "10pt",
@@ -86,8 +89,7 @@ def to_typst(text: str, template: str = "arxiv", folder: Path | None = None) -> 
         f"--from={READER}",
         "--to=typst",
         "--wrap=none",
-        f"--lua-filter={TEMPLATES / 'filter.lua'}",
-        f"--lua-filter={TEMPLATES / 'typst.lua'}",
+        *(f"--lua-filter={TEMPLATES / name}.lua" for name in (*FILTERS, "typst")),
         f"--template={TEMPLATES / 'paper.typ'}",
         *(f"--metadata={name}={value}" for name, value in layout.items()),
         folder=folder,

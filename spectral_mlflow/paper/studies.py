@@ -9,28 +9,19 @@ from typing import Any
 import pandas as pd
 
 from spectral_mlflow.analysis import comparison
+from spectral_mlflow.analysis.ablation import STUDY, WITHOUT, Ablation
+from spectral_mlflow.analysis.ablation import ablation as ablation_of
 from spectral_mlflow.analysis.comparison import Refusal, Variant
+from spectral_mlflow.analysis.design import ALL, COMPONENTS, NONE
 from spectral_mlflow.errors import UserError
 
 Row = Mapping[str, Any]
 
-STUDY, CELL = "tags.spectral.study", "tags.spectral.cell"
+CELL = "tags.spectral.cell"
 MAIN = ("standard", "wave")
-NONE, ALL, WITHOUT = "none", "all", "without_"
-# Settings that put a component in the place of the standard one.
-COMPONENTS = {
-    "embedding": ("model.embedding", "wave"),
-    "attention": ("model.attention", "wave"),
-    "feedforward": ("model.feedforward", "wave"),
-    "rgd": ("training.optimizer", "RGD"),
-    "qfe": ("training.loss", "QFE"),
-}
 CELLS = (NONE, *COMPONENTS, *(f"{WITHOUT}{name}" for name in COMPONENTS), ALL)
-# What tells the cells of one ablation apart, and what follows from it.
-_VARIED = {
-    *comparison.SUBJECT, *(name for name, _ in COMPONENTS.values()), "training.rgd_strength", "training.rgd_warmup",
-    "training.rgd_preserve_norm", "training.qfe_lambda",
-}  # fmt: skip
+PLAIN = {frozenset(), frozenset({"embedding", "attention", "feedforward"})}  # Components of standard and wave.
+EMPTY = Ablation((), ())
 
 
 @dataclass(frozen=True)
@@ -43,6 +34,7 @@ class Choice:
         refused: why the cells cannot be compared, None if they can.
         warnings: what a reader should know, each one line.
         left_out: rows of the study that are no results.
+        effects: of an ablation, its cells with their tests.
     """
 
     study: str | None
@@ -50,6 +42,7 @@ class Choice:
     refused: str | None = None
     warnings: tuple[str, ...] = ()
     left_out: tuple[Row, ...] = ()
+    effects: Ablation = EMPTY
 
 
 def main(rows: Sequence[Row], study: str | None, address: str) -> Choice:
@@ -62,8 +55,7 @@ def main(rows: Sequence[Row], study: str | None, address: str) -> Choice:
     name = _named("--study", study, tagged, address) or _newest(tagged, _is_complete_pair)
     if name is None:
         return _pair(rows)
-    chosen = _of_study(name, [row for row in tagged[name] if row[CELL] in MAIN], MAIN)
-    return Choice(name, chosen.cells, _refusal(chosen.cells), chosen.warnings, chosen.left_out)
+    return _of_study(name, [row for row in tagged[name] if row[CELL] in MAIN])
 
 
 def ablation(rows: Sequence[Row], study: str | None, address: str) -> Choice:
@@ -73,24 +65,35 @@ def ablation(rows: Sequence[Row], study: str | None, address: str) -> Choice:
         UserError: there is no such study.
     """
     tagged = _tagged(rows, lambda cells: bool(cells - set(MAIN)))
-    name = _named("--ablation", study, tagged, address) or _newest(tagged, _is_finished)
+    ours = {name: of for name, of in tagged.items() if any(is_cell(row[CELL]) for row in of)}
+    name = _named("--ablation", study, tagged, address) or _newest(ours, _is_finished)
+    rows = rows if name is None else tagged[name]
+    found = ablation_of(pd.DataFrame(list(rows))) if rows else EMPTY
+    if name is None and (NONE not in found.by_name or {cell.components for cell in found.cells} <= PLAIN):
+        return Choice(None, {})
     if name is None:
-        return _by_configuration(rows)
-    return _of_study(name, tagged[name], CELLS)
+        return Choice(None, _in_order(found, rows), effects=found)
+    warnings = tuple(
+        f"{len(one.runs)} runs of study {name} stand apart from its table, as cell {one.cell}: {one.reason}"
+        for one in found.apart
+    )
+    left_out = tuple(row for row in rows if not _is_result(row))
+    return Choice(name, _in_order(found, rows), None, warnings, left_out, found)
 
 
-def reference(cell: str) -> str:
-    """The cell that a cell is measured against: what leaves one out against all, any other one against none."""
-    return ALL if cell.startswith(WITHOUT) else NONE
+def reference(cell: str, group: str = "ablation") -> str:
+    """The cell that a cell is measured against: what leaves one out against all, any other one against none.
+
+    Args:
+        cell: its name.
+        group: of the test; ``baseline`` holds those of what leaves one out against none.
+    """
+    return ALL if cell.startswith(WITHOUT) and group != "baseline" else NONE
 
 
-def cell_of(settings: Mapping[str, Any]) -> str:
-    """Name of the cell of a configuration."""
-    on = [name for name, (setting, value) in COMPONENTS.items() if settings.get(setting) == value]
-    missing = [name for name in COMPONENTS if name not in on]
-    if not on or not missing:
-        return ALL if on else NONE
-    return f"{WITHOUT}{missing[0]}" if len(missing) == 1 else "+".join(on)
+def is_cell(name: str) -> bool:
+    """Whether that is how a combination of components is called."""
+    return name in CELLS or set(name.split("+")) <= set(COMPONENTS)
 
 
 def _tagged(rows: Sequence[Row], wanted: Callable[[set[str]], bool]) -> dict[str, list[Row]]:
@@ -114,8 +117,8 @@ def _newest(tagged: Mapping[str, list[Row]], complete: Callable[[list[Row]], boo
 
 
 def _is_complete_pair(rows: list[Row]) -> bool:
-    cells = _of_study("", [row for row in rows if row[CELL] in MAIN], MAIN).cells
-    return len(cells) == len(MAIN) and _refusal(cells) is None and _is_finished(rows)
+    found = _of_study("", [row for row in rows if row[CELL] in MAIN])
+    return len(found.cells) == len(MAIN) and found.refused is None and _is_finished(rows)
 
 
 def _is_finished(rows: list[Row]) -> bool:
@@ -124,10 +127,11 @@ def _is_finished(rows: list[Row]) -> bool:
     return begun == {(row[CELL], row.get("params.training.seed")) for row in rows if _is_result(row)}
 
 
-def _of_study(name: str, rows: list[Row], order: Sequence[str]) -> Choice:
+def _of_study(name: str, rows: list[Row]) -> Choice:
+    """Wave and standard of a study."""
     cells: dict[str, Mapping[int, Row]] = {}
     warnings = []
-    for cell in sorted({row[CELL] for row in rows}, key=lambda cell: (_place(cell, order), cell)):
+    for cell in MAIN:
         mine = [row for row in rows if row[CELL] == cell]
         found = _variants(mine)
         if len(found) > 1:
@@ -137,7 +141,7 @@ def _of_study(name: str, rows: list[Row], order: Sequence[str]) -> Choice:
             )
         if found:
             cells[cell] = _rows(max(found, key=lambda variant: len(variant.runs)), mine)
-    return Choice(name, cells, None, tuple(warnings), tuple(row for row in rows if not _is_result(row)))
+    return Choice(name, cells, _refusal(cells), tuple(warnings), tuple(row for row in rows if not _is_result(row)))
 
 
 def _pair(rows: Sequence[Row]) -> Choice:
@@ -156,22 +160,10 @@ def _pair(rows: Sequence[Row]) -> Choice:
     return Choice(None, cells, refused, (), tuple(row for row in rows if not _is_result(row)))
 
 
-def _by_configuration(rows: Sequence[Row]) -> Choice:
-    """The largest group of runs that differ in nothing but their components."""
-    groups: dict[tuple[tuple[str, Any], ...], dict[str, Variant]] = {}
-    for variant in _variants(rows):
-        same = tuple(sorted((name, value) for name, value in variant.settings.items() if name not in _VARIED))
-        cells = groups.setdefault(same, {})
-        cell = cell_of(variant.settings)
-        if cell not in cells or len(variant.runs) > len(cells[cell].runs):
-            cells[cell] = variant
-    plain = {NONE, cell_of(dict(list(COMPONENTS.values())[:3]))}  # Wave and standard.
-    kept = [cells for cells in groups.values() if NONE in cells and set(cells) - plain]
-    if not kept:
-        return Choice(None, {})
-    best = max(kept, key=len)
-    names = sorted(best, key=lambda cell: (_place(cell, CELLS), cell))
-    return Choice(None, {name: _rows(best[name], rows) for name in names})
+def _in_order(found: Ablation, rows: Sequence[Row]) -> dict[str, Mapping[int, Row]]:
+    """Rows of the cells, in the order of the tables."""
+    names = sorted(found.by_name, key=lambda cell: (CELLS.index(cell) if cell in CELLS else len(CELLS), cell))
+    return {name: _rows(found.by_name[name].variant, rows) for name in names}
 
 
 def _refusal(cells: Mapping[str, Mapping[int, Row]]) -> str | None:
@@ -193,10 +185,6 @@ def _rows(variant: Variant, rows: Iterable[Row]) -> dict[int, Row]:
 
 def _is_result(row: Row) -> bool:
     return row["status"] == "FINISHED" and comparison.has_result(row)
-
-
-def _place(cell: str, order: Sequence[str]) -> int:
-    return order.index(cell) if cell in order else len(order)
 
 
 def _is_text(value: object) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from spectral_mlflow.analysis.design import NONE
 from spectral_mlflow.paper import studies
 from spectral_mlflow.paper.book import MODELS, Book
 from spectral_mlflow.paper.commands import training_command
@@ -93,7 +94,7 @@ def _ablation(writer: Writer) -> str:
     rows = []
     for name in writer.book.facts.ablation:
         test = f"ablation.{name}"
-        tested = name != studies.NONE and writer.has(test)
+        tested = name != NONE and writer.has(test)
         rows.append([
             name, writer.num(f"{test}.seeds"), writer.est(f"{test}.val_loss"),
             studies.reference(name) if tested else EMPTY,
@@ -108,15 +109,16 @@ def _ablation(writer: Writer) -> str:
 def _significance(writer: Writer) -> str:
     tests = [f"main.{name}" for name in writer.book.main_tests]
     tests += [f"ablation.{name}" for name in writer.book.ablation_tests]
+    tests += [f"baseline.{name}" for name in writer.book.baseline_tests]
     rows = [_test(writer, test) for test in tests]
-    header = ("Test", "Difference", "$p$", "$p$ (Holm)", "$g$", "Detectable", "$p$ (equiv.)", "Outcome")
+    header = ("Test", "Difference", "$p$", "$p$ (Holm)", "$g$", "Detectable", "$p$ (equiv., Holm)", "Outcome")
     return grid(header, rows, "lrrrrrrl")
 
 
 def _test(writer: Writer, test: str) -> list[str]:
     group, _, about = test.partition(".")
-    name = TESTED[about].noun if group == "main" else f"{about} against {studies.reference(about)}"
-    numbers = [_p(writer, f"{test}.{what}") for what in ("p", "p_holm", "g", "mde", "p_equivalence")]
+    name = TESTED[about].noun if group == "main" else f"{about} against {studies.reference(about, group)}"
+    numbers = [_p(writer, f"{test}.{what}") for what in ("p", "p_holm", "g", "mde", "p_equivalence_holm")]
     return [name, writer.est(f"{test}.difference"), *numbers, _outcome(writer, test)]
 
 
@@ -174,7 +176,11 @@ def _evidence(writer: Writer) -> str:
     rows: dict[tuple[str, tuple[str, ...]], dict[str, str]] = {}
     for use in shown:
         fact = writer.book.fact(use.key)
-        if isinstance(fact, Fact) and fact.runs and not use.key.startswith("runs."):
+        if (
+            isinstance(fact, Fact)
+            and fact.runs
+            and not use.key.startswith(("runs.", "settings.", "ablation.settings."))
+        ):
             group, _, name = use.key.rpartition(".")
             rows.setdefault((group, fact.runs), {}).setdefault(name, use.text)
     by_id = writer.book.facts.by_id
@@ -215,7 +221,7 @@ def _needs_layers(book: Book) -> Missing | None:
 
 
 def _needs_ablation(book: Book) -> Missing | None:
-    return None if book.facts.ablation else book.lacking_cell("ablation", studies.NONE)
+    return None if book.facts.ablation else book.lacking_cell("ablation", NONE)
 
 
 def _needs_tests(book: Book) -> Missing | None:

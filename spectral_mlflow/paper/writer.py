@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from spectral_mlflow.analysis.design import NONE
 from spectral_mlflow.analysis.significance import Test
 from spectral_mlflow.errors import UserError
-from spectral_mlflow.paper import bibliography, claims, studies
+from spectral_mlflow.paper import bibliography, claims
 from spectral_mlflow.paper.bibliography import Work
 from spectral_mlflow.paper.book import Book
 from spectral_mlflow.paper.fact import Fact, Missing, UnknownKeyError
@@ -82,7 +83,7 @@ class Writer:
 
     def functions(self) -> dict[str, Any]:
         """By the names that templates use."""
-        cells = [name for name in self.book.facts.ablation if name != studies.NONE]
+        cells = [name for name in self.book.facts.ablation if name != NONE]
         numbering = self.numbering
         return {
             "num": self.num, "magnitude": self.magnitude, "est": self.est, "value": self.value, "has": self.has,

@@ -29,7 +29,7 @@ def sine(x: Array) -> tuple[Array, Array]:
 @style.house_style
 def activations() -> Figure:
     """GELU and the sine with a slope, and beside them their derivatives."""
-    figure = ink.new(page.WIDTH, 2.6)
+    figure = ink.new(page.WIDTH, 2.35)
     places = ink.grid(figure, widths=[1, 1], left=0.45, right=0.15, top=0.42, bottom=0.72, across=0.55)
     x = np.linspace(-REACH, REACH, 281)
     colors = page.colors(["standard", "wave"])

@@ -42,9 +42,9 @@ NAMES = {
     ("feedforward", "wave"): "Feed-forward, sine",
     ("head", "shared"): "Norm and output head",
 }
-HEIGHT = 6.2  # Inches.
-BOX, ROOM = 0.74, 0.36  # Heights of a part and of what is between two, in inches.
-FRAME = 0.2  # Inches between the parts of a block and its frame.
+HEIGHT = 5.2  # Inches.
+BOX, ROOM = 0.6, 0.3  # Heights of a part and of what is between two, in inches.
+FRAME = 0.17  # Inches between the parts of a block and its frame.
 SHAPES = {"embedding": 0.15, "attention": ROOM / 2, "feedforward": FRAME + 0.16, "head": ROOM / 2}  # Above each part.
 
 
@@ -125,7 +125,7 @@ def _block(axes: Axes, heights: Mapping[str, float], parts: Mapping[str, Part]) 
                                   boxstyle="round,pad=0,rounding_size=0.09", facecolor="none",
                                   edgecolor=colors.muted, linewidth=0.8))  # fmt: skip
     times = f"block, {parts['attention'].blocks} times · norms {parts['norms'].parameters:,}"
-    axes.text(0.1, (low + high) / 2, times, rotation=90, va="center", ha="center", fontsize=7.5, color=colors.muted)
+    axes.text(0.085, (low + high) / 2, times, rotation=90, va="center", ha="center", fontsize=7.5, color=colors.muted)
 
 
 def _arrow(axes: Axes, low: float, high: float) -> None:

@@ -12,11 +12,12 @@ from matplotlib.ticker import NullLocator
 from numpy.typing import ArrayLike
 
 from spectral_mlflow.errors import UserError
-from spectral_mlflow.plots import ink, style, wording
+from spectral_mlflow.plots import ink, page, style, wording
 from spectral_mlflow.plots.heat import color_scale, heat
 from spectral_mlflow.plots.series import Array, array, mean, names
 
 MOST_LAYERS = MOST_HEADS = 8
+MOST_PRINTED = 2  # Layers.
 GAP = 0.06  # Between two maps, as a share of one.
 LABEL = 8.0  # Size of a token's label in points,
 SMALLEST = 0.15  # and the inches that it needs.
@@ -131,7 +132,8 @@ def _maps(
         return ink.empty(look.title, "no finite values" if values.size else "no data yet")
     broken = int((~np.isfinite(values[..., seen])).sum())
     maps = np.where(seen & np.isfinite(values), values, np.nan)
-    rows, columns = evenly(layers, MOST_LAYERS), evenly(heads, MOST_HEADS)
+    rows = evenly(layers, MOST_LAYERS if page.widest() is None else MOST_PRINTED)
+    columns = evenly(heads, MOST_HEADS)
     shown = maps[np.ix_(rows, columns)]
     given = (
         wording.some(len(chosen), most) for chosen, most in zip((rows, columns), of or (layers, heads), strict=True)
@@ -143,7 +145,8 @@ def _maps(
 
 
 def _figure(maps: Array, rows: list[str], columns: list[str], tokens: list[str], look: Look, note: str) -> Figure:
-    side = float(np.clip(6.4 / max(len(rows), len(columns)), 1.0, 3.8))
+    side = float(np.clip((page.widest() or 8.2) - 1.8, 1.0, 6.4)) / max(len(rows), len(columns))
+    side = float(np.clip(side, 1.0, 3.8))
     named = side * (1 - GAP) / len(tokens) >= SMALLEST
     longest = max(wording.width(token, LABEL) for token in tokens) + 0.08 if named else 0.0
     left, right, top, bottom = 0.75 + longest, 1.0, 1.05, 0.45 + longest

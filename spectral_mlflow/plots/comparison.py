@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from numpy.typing import ArrayLike
 
-from spectral_mlflow.plots import ink, style, wording
+from spectral_mlflow.plots import ink, page, style, wording
 from spectral_mlflow.plots.series import Series, drawable, series, smooth, thin, together
 
 Stroke = str | tuple[float, tuple[float, ...]]
@@ -57,7 +57,7 @@ def learning_curves(
     if not seen:
         return ink.empty(title)
     named = min(len(seen), MOST_NAMED)
-    figure = ink.new(8, max(4.6, 1.4 + 0.17 * named))
+    figure = ink.new(8, max(4.6, 1.4 + 0.17 * named), printed=max(3.1, 1.3 + 0.17 * named))
     value = wording.width(f" {LONGEST}", wording.LABEL)
     texts, common = wording.told_apart(list(seen)[:named], MOST_LABEL - value - 0.3)
     notes = [*_seeds(list(seen.values())), *([f"{named} of {len(seen)} are named"] if named < len(seen) else [])]
@@ -67,14 +67,15 @@ def learning_curves(
     axes = ink.plot(figure, place)
     heading = metric[:1].upper() + metric[1:] + (" (log scale)" if log else "")
     axes.set_title(wording.shortened(heading, ink.size(axes)[0], wording.TITLE))
-    ends = [_curve(axes, seeds, _look(place), smoothing) for place, seeds in enumerate(seen.values())]
+    looks = _looks(list(seen))
+    ends = [_curve(axes, seeds, look, smoothing) for seeds, look in zip(seen.values(), looks, strict=True)]
     ink.mark_unseen(axes, [seed for seeds in given.values() for seed in seeds], np.inf, log=log)
     ink.step_axis(axes)
     axes.set_xlabel(across)
     (ink.log_numbers if log else ink.plain_numbers)(axes)
     labels = [
-        ink.EndLabel(end, f"{text} {wording.number(end)}", _look(place)[1])
-        for place, (end, text) in enumerate(zip(ends, texts, strict=False))
+        ink.EndLabel(end, f"{text} {wording.number(end)}", color)
+        for end, text, (_, color) in zip(ends, texts, looks, strict=False)
     ]
     ink.end_labels(axes, labels)
     return figure
@@ -138,9 +139,9 @@ def _ends_early(seeds: Sequence[Series]) -> bool:
     return bool(together(seeds)[0][-1] < max(steps[-1] for steps, _ in seeds)) or len(together(seeds)[1]) < len(seeds)
 
 
-def _look(place: int) -> tuple[Stroke, str]:
-    colors = style.palette().lines
-    return STROKES[place // SAFE % len(STROKES)], colors[place % len(colors)]
+def _looks(labels: Sequence[str]) -> list[tuple[Stroke, str]]:
+    colors = page.colors(labels)
+    return [(STROKES[place // SAFE % len(STROKES)], colors[label]) for place, label in enumerate(labels)]
 
 
 def _curve(axes: Axes, seeds: Sequence[Series], look: tuple[Stroke, str], smoothing: float) -> float:

@@ -60,7 +60,7 @@ def convergence(
     shown = [(unit, known) for unit, known in map(_drawable, sides) if known]
     if not shown:
         return ink.empty("Convergence")
-    figure = ink.new(page.WIDTH, 3.2 + 0.17 * len(models))
+    figure = ink.new(page.WIDTH, 2.9 + 0.17 * len(models))
     places = ink.grid(figure, widths=[1] * len(shown), left=0.62, right=0.15, top=0.3, across=0.4,
                       bottom=0.92 + 0.17 * len(models))  # fmt: skip
     limits = _limits([seed for _, known in shown for seeds in known.values() for seed in seeds])

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from spectral_mlflow.plots import ink, page, style, wording
 
-ROW = 0.24  # Inches.
+ROW = 0.22  # Inches.
 LABELS = 2.0  # Inches for labels at most.
 
 

@@ -38,7 +38,7 @@ def strip(passages: Mapping[str, Passage]) -> Figure:
     """
     if not passages:
         return ink.empty("Forward pass")
-    figure = ink.new(page.WIDTH, 0.42 + 1.75 * len(passages))
+    figure = ink.new(page.WIDTH, 0.42 + 1.5 * len(passages))
     places = ink.grid(figure, [1] * len(passages), [1] * 4, left=0.35, right=0.1, top=0.32, bottom=0.25,
                       across=0.16, between=0.26)  # fmt: skip
     for row, (label, passage) in enumerate(passages.items()):

@@ -38,7 +38,7 @@ def heads(models: Mapping[str, ArrayLike], tokens: Sequence[str]) -> Figure:
         names(list(tokens), weights.shape[2])
     if not known or not texts:
         return ink.empty("Attention")
-    figure = ink.new(page.WIDTH, 0.45 + 2.3 * len(known))
+    figure = ink.new(page.WIDTH, 0.45 + 1.75 * len(known))
     longest = max(wording.width(text, 7) for text in texts)
     places = ink.grid(figure, [1] * len(known), [1] * SHOWN, left=0.3 + longest, right=0.75, top=0.36,
                       bottom=0.1 + longest, across=0.14, between=0.34 + longest)  # fmt: skip

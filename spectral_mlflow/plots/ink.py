@@ -26,7 +26,8 @@ from spectral_mlflow.plots.series import Array, Series, beginning
 
 FLATTEST = 1e-6  # What a y axis spans at least, as a share of its values: less takes more digits than there is room.
 TITLE = 0.14  # Inches of a title that a note does not take,
-ACROSS = 1.0  # and between plots beside each other, in print.
+TITLED = 0.6  # the least margin at the top that has one,
+ACROSS = 1.0  # and what is between plots beside each other, in print.
 TICKS = 5  # Intervals of an axis at most: ticks take half of the time of a plot.
 
 
@@ -38,10 +39,19 @@ class EndLabel(NamedTuple):
     color: str
 
 
-def new(width: float, height: float) -> Figure:
-    """An empty figure of so many inches; in print not wider than a page, and without the room of a title."""
+def new(width: float, height: float, *, printed: float | None = None) -> Figure:
+    """An empty figure of so many inches; in print not wider than a page.
+
+    Args:
+        width: on a screen, and in print as far as the page is that wide.
+        height: on a screen; in print, without the room of the title that a figure for screens has.
+        printed: height in print, where it is another one.
+    """
     widest = page.widest()
-    return Figure(figsize=(width, height) if widest is None else (min(width, widest), height - TITLE))
+    if widest is None:
+        return Figure(figsize=(width, height))
+    titled = TITLE if width > page.WIDTH else 0
+    return Figure(figsize=(min(width, widest), height - titled if printed is None else printed))
 
 
 def grid(
@@ -63,7 +73,8 @@ def grid(
     """
     width, height = figure.get_size_inches()
     if page.widest():
-        top, across = top - TITLE, across if len(widths) == 1 else min(across, ACROSS)
+        top = top - TITLE if top >= TITLED else top
+        across = across if len(widths) == 1 else min(across, ACROSS)
     columns, rows = len(widths), len(heights)
     places = figure.add_gridspec(
         rows, columns, height_ratios=heights, width_ratios=widths,

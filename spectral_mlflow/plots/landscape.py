@@ -17,6 +17,7 @@ from spectral_mlflow.plots.surface import Descent, Surface, limits
 
 LEVELS = 14
 MESH = 26  # Rows and columns of a drawn surface at most: more makes the file large and not the figure better.
+HEIGHT = 4.7  # Inches of surfaces with their contours,
 SIDE = 2.5  # Inches of a contour plot.
 VIEW = (32, -58)  # Elevation and azimuth of surfaces, in degrees.
 
@@ -35,8 +36,8 @@ def landscape(surfaces: Mapping[str, Surface]) -> Figure:
         return ink.empty("Loss landscape")
     levels = _levels([surface.losses for surface in surfaces.values()])
     count = len(surfaces)
-    figure = Figure(figsize=(page.WIDTH, 5.5))
-    places = ink.grid(figure, widths=[1] * count, left=0.6, right=0.75, top=2.95, bottom=0.45, across=0.4)
+    figure = Figure(figsize=(page.WIDTH, HEIGHT))
+    places = ink.grid(figure, widths=[1] * count, left=0.6, right=0.75, top=2.64, bottom=0.45, across=0.4)
     colors = style.palette().sequential()
     for number, (place, (label, surface)) in enumerate(zip(places, surfaces.items(), strict=True)):
         _relief(figure, number, count, label, surface, levels)
@@ -46,7 +47,7 @@ def landscape(surfaces: Mapping[str, Surface]) -> Figure:
         axes.set_xlabel("first direction")
         axes.tick_params(labelleft=number == 0)
     _scale(figure, axes, levels, colors)
-    figure.text(0.14 / page.WIDTH, 0.45 / 5.5 + 1.05 / 5.5, "second direction", rotation=90, va="center", fontsize=9,
+    figure.text(0.14 / page.WIDTH, (0.45 + 0.9) / HEIGHT, "second direction", rotation=90, va="center", fontsize=9,
                 color=style.palette().muted)  # fmt: skip
     return figure
 
@@ -61,7 +62,7 @@ def trajectories(descents: Mapping[str, Descent]) -> Figure:
     if not descents:
         return ink.empty("Paths of the trainings")
     levels = _levels([descent.surface.losses for descent in descents.values()])
-    figure = ink.new(page.WIDTH, SIDE + 0.85)
+    figure = ink.new(page.WIDTH, SIDE + 0.5)
     places = ink.grid(figure, widths=[1] * len(descents), left=0.6, right=0.75, top=0.32, bottom=0.5, across=0.62)
     colors = style.palette().sequential()
     for place, (label, descent) in zip(places, descents.items(), strict=True):
@@ -114,7 +115,7 @@ def _name_step(axes: Axes, descent: Descent, place: int, offset: tuple[float, fl
 def _relief(figure: Figure, number: int, count: int, label: str, surface: Surface, levels: Array) -> None:
     """A surface in three dimensions in the upper half."""
     width = 1 / count
-    axes: Any = figure.add_axes((number * width - 0.02, 0.475, width, 0.53), projection="3d")
+    axes: Any = figure.add_axes((number * width - 0.02, 0.46, width, 0.545), projection="3d")
     axes.computed_zorder = False
     x, y = np.meshgrid(surface.across, surface.along)
     losses = np.clip(surface.losses, levels[0], levels[-1])

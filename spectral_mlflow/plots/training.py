@@ -126,7 +126,7 @@ def wave_course(metrics: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> Figure:
     panels = [(panel, known) for panel in (RATIO, HEADS) if (known := _known(panel, metrics))]
     if not panels:
         return ink.empty("Course of the waves")
-    figure, colors = ink.new(8, 1.0 + 2.2 * len(panels)), style.palette()
+    figure, colors = ink.new(8, 1.0 + 2.2 * len(panels), printed=0.7 + 1.45 * len(panels)), style.palette()
     longest = max((points for _, known in panels for points in known.values()), key=lambda points: points[0][-1])
     ink.heading(figure, "Course of the waves", _last_step(longest))
     for place, (panel, known) in zip(ink.grid(figure, [1] * len(panels)), panels, strict=True):

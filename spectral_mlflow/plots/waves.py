@@ -81,7 +81,7 @@ def frequency_evolution(steps: ArrayLike, f: ArrayLike, *, of: int | None = None
     x, values = x[order], values[order]
     if not np.isfinite(values).any():
         return ink.empty("Evolution of the frequencies", tables.why_empty(values))
-    figure = ink.new(8, 5.6)
+    figure = ink.new(8, 5.6, printed=3.5)
     broken = int(np.isnan(values).sum())
     known = np.isfinite(values).any((1, 2))  # A step without any has no place, least of all as the first one.
     x, values = x[known], values[known]
@@ -142,7 +142,7 @@ def harmonics(A: ArrayLike, *, of: int | None = None) -> Figure:
     size = np.where(np.isfinite(values), np.abs(values), np.nan)
     if not np.isfinite(size).any():
         return ink.empty("Harmonics", tables.why_empty(size))
-    figure = ink.new(9, 4)
+    figure = ink.new(9, 4, printed=2.75)
     ink.heading(figure, "Harmonics", note)
     left, right = ink.grid(figure, widths=[1.25, 1])
     tables.amplitudes(ink.plot(figure, left, "Mean |A|, bars: middle 80 % of tokens and waves"), size)
@@ -189,7 +189,7 @@ def wave_packets(
     shown = shown[: MOST_PACKETS if page.widest() is None else MOST_PRINTED]
     if not shown:
         return ink.empty("Wave packets", tables.why_empty(waves))
-    figure = ink.new(9, 1.6 + 0.8 * len(shown))
+    figure = ink.new(9, 1.6 + 0.8 * len(shown), printed=1.25 + 0.35 * len(shown))
     parts = zip((len(shown), *np.shape(A)[1:]), ("token", "wave", "harmonic"), strict=True)
     ink.heading(figure, "Wave packets", wording.counts(parts))
     texts = [wording.token(tokens[place]) for place in shown]
@@ -236,7 +236,7 @@ def interference(
     pairs = packet.telling_pairs(matrix)
     if not pairs:
         return ink.empty("Interference", "one token has none to meet" if len(waves) == 1 else tables.why_empty(waves))
-    figure = ink.new(11, 5.2 if page.widest() is None else 7.4)
+    figure = ink.new(11, 5.2, printed=5.5)
     broken = int((~np.isfinite(waves).any((1, 2))).sum())
     note = wording.counts(zip((len(tokens), *np.shape(A)[1:]), ("token", "wave", "harmonic"), strict=True))
     ink.heading(

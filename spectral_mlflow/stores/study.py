@@ -24,7 +24,7 @@ PARENT, NOTE = "mlflow.parentRunId", "mlflow.note.content"
 METRICS = ("loss", "val_loss", "val_perplexity", "val_bits_per_char", "tokens_per_sec")
 POINTS = 990  # MLflow takes 1000 at once.
 LONGEST = 8000  # Characters of a description.
-MOST_NOTES = 10
+REST = 60  # Characters that say how many notes have no room.
 SECONDS = 30  # More than a small call needs: a page of a history has 25,000 points.
 
 # Told how many histories of how many are read.
@@ -268,7 +268,13 @@ def _history(client: MlflowClient, run_id: str, metric: str) -> dict[int, Point]
 
 def describe(study: Study) -> str:
     """The Markdown description of the parent run: its variants in a table, and how to make it again."""
-    return "\n".join([_heading(study), "", *_table(study.variants), *_rest(study)])[:LONGEST]
+    told = "\n".join([_heading(study), "", *_table(study.variants), *_command(study)])
+    for place, note in enumerate(study.notes):
+        more = f"\n\n{literal(note)}"
+        if len(told) + len(more) > LONGEST - REST:
+            return f"{told}\n\nAnd {len(study.notes) - place:,} more, which the command tells."[:LONGEST]
+        told += more
+    return told[:LONGEST]
 
 
 def _heading(study: Study) -> str:
@@ -288,10 +294,6 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cell if cell == '---' else literal(cell) for cell in cells)} |"
 
 
-def _rest(study: Study) -> Iterator[str]:
+def _command(study: Study) -> Iterator[str]:
     yield "\nThe metrics are means over the seeds of a variant, at the steps that all of them have. Make it again:\n"
     yield from code(study.command)
-    for note in study.notes[:MOST_NOTES]:
-        yield f"\n{literal(note)}"
-    if len(study.notes) > MOST_NOTES:
-        yield f"\nAnd {len(study.notes) - MOST_NOTES:,} more, which the command tells."

@@ -126,6 +126,7 @@ def test_seeds_without_a_result_are_told() -> None:
         run(["rgd"], 7, 1.0, status="FAILED"),
         run(["rgd"], 8, float("inf")),
         run(["rgd"], 0, 9.9, status="FAILED"),
+        run(["rgd"], 9, 9.9, status="FAILED", training__steps=7),  # On other terms.
     ]
     found = made(rows)
     assert found.by_name["rgd"].without_result == (7, 8)

@@ -88,8 +88,12 @@ def test_a_file_has_a_grid(tmp_path: Path) -> None:
         ("[cells.'a b']\nlr = 1", "cell 'a b'"),
         ("[cells.a]\nlrr = 1", "unknown setting lrr"),
         ("name = '../x'\ncomponents = ['rgd']", "--study"),
+        ("components = [['rgd'], {a = 1}]", "components: given"),
+        ("[settings.training]\nlr = {a = [1]}\n[cells.a]", "training: given one value"),
+        ("[cells.a]\nlr = {b = [1]}", "training.lr: given"),
+        ("[grid]\nseed = [1, 2]", "training.seed: given in a study"),
     ],
-    ids=range(9),
+    ids=range(13),
 )
 def test_a_file_that_is_no_design_is_refused(tmp_path: Path, text: str, reason: str) -> None:
     """In one line that says what is allowed."""

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from tracking_store import TrackingStore, falling
 
-from spectral_mlflow.analysis import report
+from spectral_mlflow.analysis import report, wording
 from spectral_mlflow.analysis.convergence import common_target, converge
 from spectral_mlflow.analysis.runs import load_histories, load_runs
-from spectral_mlflow.analysis.side_by_side import HISTORIES, SideBySide, sentence, side_by_side
+from spectral_mlflow.analysis.side_by_side import HISTORIES, SideBySide, side_by_side
 
 SHA = "cd" * 32
 
@@ -33,8 +33,8 @@ def test_the_standard_model_is_the_reference(store: TrackingStore) -> None:
     assert [entry.variant.model for entry in group.entries] == ["standard", "wave", "wave"]
     assert [test.outcome for test in group.tests] == ["lower", "equivalent"]
     assert [test.seeds for test in group.tests] == [(0, 1, 2)] * 2
-    assert sentence(group.tests[0]).startswith("wave, lr 0.002 is lower than standard: difference -0.1000 [")
-    assert "are equivalent within 0.01" in sentence(group.tests[1])
+    assert wording.line(group.tests[0]).startswith("wave, lr 0.002 against standard: lower by 0.1000 nats a token [")
+    assert "equivalent within 0.01" in wording.line(group.tests[1])
 
 
 def test_the_reference_is_not_the_luckiest(store: TrackingStore) -> None:
@@ -44,7 +44,7 @@ def test_the_reference_is_not_the_luckiest(store: TrackingStore) -> None:
             store.train("wave", seed, falling(loss), settings={"training.lr": str(0.001 * (place + 1))})
     (group,) = compared(store).groups
     assert [entry.label for entry in group.entries] == ["wave, lr 0.001", "wave, lr 0.003", "wave, lr 0.002"]
-    assert sentence(group.tests[0]).endswith("(one seed, no uncertainty) nats a token: undecided")
+    assert "(one seed, no uncertainty)" in wording.line(group.tests[0])
 
 
 def test_cells_of_a_study_are_their_names(store: TrackingStore) -> None:
@@ -97,6 +97,7 @@ def test_runs_that_are_left_out_are_named(store: TrackingStore) -> None:
     assert "a later run" in found.notes[0]
     assert "FAILED" in found.notes[1]
     assert "finite" in found.notes[2]
+    assert found.groups[0].notes == ("wave: seeds 1, 2 without a result, which count nowhere",)
 
 
 def test_no_runs(store: TrackingStore) -> None:

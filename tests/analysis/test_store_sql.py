@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pandas as pd
@@ -140,13 +142,29 @@ def test_one_value_that_somebody_changed(store: TrackingStore) -> None:
     assert fingerprint(store.uri, keys=["val_loss"]) != before
     set_value(store, run, "val_loss", values[2], values[1], new=(values[1], values[2]))
     assert fingerprint(store.uri, keys=["val_loss"]) == before
+    with closing(sqlite3.connect(store.file)) as database, database:  # Count and sums stay, also those by step.
+        database.execute("UPDATE metrics SET value = value + CASE step WHEN 50 THEN 0.1 WHEN 100 THEN -0.2 "
+                         "WHEN 150 THEN 0.1 ELSE 0 END WHERE key = 'val_loss'")  # fmt: skip
+    assert fingerprint(store.uri, keys=["val_loss"]) != before
+
+
+@pytest.mark.parametrize("change", ["value = -value WHERE step = 1", "timestamp = timestamp + 9 WHERE step = 50"])
+@pytest.mark.parametrize("mlflow", [False, True], ids=["sql", "api"])
+def test_what_sums_of_values_do_not_show(
+    store: TrackingStore, monkeypatch: pytest.MonkeyPatch, mlflow: bool, change: str
+) -> None:
+    """An infinity that turns around, and a time in the middle of a history."""
+    if mlflow:
+        monkeypatch.setattr(sql, "SCHEMAS", frozenset())
+    store.train("wave", 0, {1: math.inf} | falling(2.4))
+    before = fingerprint(store.uri, keys=["val_loss"])
+    with closing(sqlite3.connect(store.file)) as database, database:
+        database.execute(f"UPDATE metrics SET {change} AND key = 'val_loss'")  # noqa: S608
+    assert fingerprint(store.uri, keys=["val_loss"]) != before
 
 
 def set_value(store: TrackingStore, run: str, key: str, *old: float, new: tuple[float, ...]) -> None:
     """Write values over others, which differ in their steps, behind MLflow's back."""
-    import sqlite3
-    from contextlib import closing
-
     with closing(sqlite3.connect(store.file)) as database, database:
         where = "WHERE run_uuid = ? AND key = ? AND value = ?"
         steps = [database.execute(f"SELECT step FROM metrics {where}", (run, key, v)).fetchone()[0] for v in old]  # noqa: S608

@@ -80,7 +80,7 @@ def test_the_works_of_the_package() -> None:
         fields = work.fields
         assert re.fullmatch(r"(19|20)\d\d", fields["year"])
         assert re.search(rf"{fields['year']}|\d", work.key)
-        assert {"journal", "booktitle", "institution", "howpublished", "eprint"} & set(fields), work.key
+        assert {"journal", "booktitle", "institution", "publisher", "howpublished", "eprint"} & set(fields), work.key
         assert re.fullmatch(r"\d{4}\.\d{4,5}", fields.get("eprint", "1706.03762")), work.key
         assert re.fullmatch(r"10\.\d{4,}/\S+", fields.get("doi", "10.1000/x")), work.key
         assert not set("{}\\") & set(work.entry.replace("\\(", "").replace("\\)", "")), work.entry

@@ -11,9 +11,21 @@ from pathlib import Path
 import pytest
 from tracking_store import TrackingStore, falling
 
+from spectral_mlflow.paper import document
+
 Paper = Callable[..., tuple[int, str, str]]
 
-NO_TYPST = "import sys; sys.modules['typst'] = None; from spectral_mlflow.paper.__main__ import main; sys.exit(main())"
+# The program with other templates, and without typst where that is asked for.
+PROGRAM = """
+import sys
+from pathlib import Path
+from spectral_mlflow.paper import document
+from spectral_mlflow.paper.__main__ import main
+document.TEMPLATES = Path(sys.argv.pop(1))
+if sys.argv.pop(1) == "no typst":
+    sys.modules["typst"] = None
+sys.exit(main())
+"""
 
 
 def process(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -21,6 +33,17 @@ def process(*command: str, **environment: str) -> subprocess.CompletedProcess[st
     return subprocess.run(
         [sys.executable, *command], capture_output=True, text=True, env=os.environ | environment, check=False
     )
+
+
+@pytest.fixture
+def short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Templates of one sentence for each document, which are soon set."""
+    folder = tmp_path / "templates"
+    for kind in ("technical", "guide"):
+        (folder / kind).mkdir(parents=True)
+        (folder / kind / "01_all.md.j2").write_text('# Short\n\nLoss {{ num("main.wave.val_loss") }}.\n')
+    monkeypatch.setattr(document, "TEMPLATES", folder)
+    return folder
 
 
 def test_both_documents_in_both_formats(study: TrackingStore, tmp_path: Path, paper: Paper) -> None:
@@ -35,6 +58,7 @@ def test_both_documents_in_both_formats(study: TrackingStore, tmp_path: Path, pa
     assert all(Path(path).stat().st_size > 5000 for path in wanted)
 
 
+@pytest.mark.usefixtures("short")
 def test_format_and_type_choose(study: TrackingStore, tmp_path: Path, paper: Paper) -> None:
     """One document, PDF alone: nothing else stays in the folder but the figures."""
     out_dir = tmp_path / "out"
@@ -42,11 +66,11 @@ def test_format_and_type_choose(study: TrackingStore, tmp_path: Path, paper: Pap
         "--tracking-uri", study.uri, "--type", "intuitive", "--format", "pdf", "--output", str(out_dir), "--verbose"
     )
     assert code == 0
-    assert {path.name for path in out_dir.iterdir()} == {
-        ".build.json", "figures", "ledger.json", "spectral_gpt_intuitive_guide.html", "spectral_gpt_intuitive_guide.pdf",
-    }  # fmt: skip
+    guide = {f"spectral_gpt_intuitive_guide.{kind}" for kind in ("html", "pdf")}
+    assert {path.name for path in out_dir.iterdir()} == guide | {".build.json", "figures", "ledger.json", "runs.csv"}
 
 
+@pytest.mark.usefixtures("short")
 def test_gaps_are_told_and_strict_fails(store: TrackingStore, tmp_path: Path, paper: Paper) -> None:
     """A missing model is named with its command; --strict makes that an exit code."""
     store.train("wave", 0, falling(2.4))
@@ -59,6 +83,7 @@ def test_gaps_are_told_and_strict_fails(store: TrackingStore, tmp_path: Path, pa
     assert paper(*arguments, "--strict")[0] == 1
 
 
+@pytest.mark.usefixtures("short")
 def test_run_directories_that_the_store_lacks(study: TrackingStore, tmp_path: Path, paper: Paper) -> None:
     """A run directory without a run in the store is a gap with the command that sends it."""
     lost = tmp_path / "experiments" / "wave_20250101_000000_0123abcd"
@@ -104,22 +129,24 @@ def test_an_output_that_cannot_be_written(study: TrackingStore, tmp_path: Path, 
     assert "cannot be written" in err
 
 
-def test_without_typst_markdown_is_written_with_instructions(study: TrackingStore, tmp_path: Path) -> None:
+def test_without_typst_markdown_is_written_with_instructions(study: TrackingStore, tmp_path: Path, short: Path) -> None:
     """A process in which typst cannot be imported writes the Markdown, says what to install, and ends with 0."""
-    done = process("-c", NO_TYPST, "--tracking-uri", study.uri, "--output", str(tmp_path))
+    done = process(
+        "-c", PROGRAM, str(short), "no typst", "--tracking-uri", study.uri, "--output", str(tmp_path / "out")
+    )
     assert done.returncode == 0, done.stderr
     assert "pip install typst" in done.stderr
     assert "Traceback" not in done.stderr
-    assert {path.suffix for path in tmp_path.iterdir() if path.is_file()} == {".md", ".json", ""}
+    assert {path.suffix for path in (tmp_path / "out").iterdir() if path.is_file()} == {".md", ".json", ".csv"}
 
 
-def test_without_pandoc_markdown_is_kept_even_for_pdf(study: TrackingStore, tmp_path: Path) -> None:
+def test_without_pandoc_markdown_is_kept_even_for_pdf(study: TrackingStore, tmp_path: Path, short: Path) -> None:
     """A pandoc that is nowhere costs the PDF alone; with --strict the exit code tells."""
-    arguments = ("--tracking-uri", study.uri, "--output", str(tmp_path), "--format", "pdf", "--strict")
-    done = process("-m", "spectral_mlflow.paper", *arguments, PYPANDOC_PANDOC="/nowhere/pandoc")
+    arguments = ("--tracking-uri", study.uri, "--output", str(tmp_path / "out"), "--format", "pdf", "--strict")
+    done = process("-c", PROGRAM, str(short), "", *arguments, PYPANDOC_PANDOC="/nowhere/pandoc")
     assert done.returncode == 1, done.stderr
     assert "pip install pypandoc_binary" in done.stderr
-    assert {path.suffix for path in tmp_path.iterdir() if path.is_file()} == {".md", ".json", ""}
+    assert {path.suffix for path in (tmp_path / "out").iterdir() if path.is_file()} == {".md", ".json", ".csv"}
 
 
 def test_help_teaches_and_loads_neither_torch_nor_mlflow() -> None:

@@ -62,7 +62,7 @@ def test_runs_of_different_data_are_not_compared(store: TrackingStore, tmp_path:
     store.train("standard", 0, falling(2.5), facts={"dataset.sha256": "ab" * 32})
     generator = PaperGenerator(tmp_path, tracking_uri=store.uri)
     assert any("dataset.sha256 differs" in gap.text for gap in generator.gaps())
-    text = Path(generator.generate_intuitive_guide()).read_text()
+    text = Path(generator.generate_technical_paper()).read_text()
     assert "2.4000" in text
     assert "**lower**" not in text
 

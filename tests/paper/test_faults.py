@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import sqlite3
@@ -70,6 +71,9 @@ def built(folder: Path) -> str:
         ("As {{ ref('fig', 'nothing') }} shows.", "the document has no fig nothing"),
         ("See {{ nothing }}.", "'nothing' is undefined"),
         ("See Section 7.", "there is no section 7"),
+        ("It took &#49;&#50; hours.", "a bare number 49"),
+        ("It is {{ 1 / 0 }}.", "division by zero"),
+        ("It is {{ range(10 ** 9) | list }}.", "Range too big"),
     ],
 )
 def test_what_cannot_stand_fails_with_its_sentence(
@@ -185,3 +189,29 @@ def test_missing_facts_are_boxes_and_gaps(write: Callable[..., tuple[int, str, s
     assert "missing: no ablation of the components: run `spectral ablate components`" in err
     assert "- no ablation of the components: run `spectral ablate components`" in built(tmp_path)
     assert write(text, "--strict")[0] == 1
+
+
+def test_the_summary_of_the_runs_is_checked_too(write: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    """runs.csv has a row for each run, exact to the last digit; --check names a row that is not the store's."""
+    write()
+    path = tmp_path / "out" / "runs.csv"
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    assert [(row["cell"], row["seed"], row["best_val_loss"]) for row in rows] == [
+        ("standard", "0", "2.3921"), ("standard", "1", "2.3934"), ("wave", "0", "2.4051"), ("wave", "1", "2.4085"),
+    ]  # fmt: skip
+    assert {row["status"] for row in rows} == {"FINISHED"}
+    path.write_text(path.read_text().replace("2.4051", "2.3051"))
+    code, _, err = write(TEXT, "--check")
+    assert code == 1
+    assert "wrong: runs.csv: the store does not have this row: R3,seeds,wave,0" in err
+
+
+def test_other_runs_are_no_drift(
+    write: Callable[..., tuple[int, str, str]], pair: TrackingStore, tmp_path: Path
+) -> None:
+    """A paper about other runs than before, as after a newer study, is built: nothing that it says has changed."""
+    write()
+    runs = pair.client.search_runs([pair.experiment], "tags.`spectral.seed` = '0'")
+    code, _, err = write(TEXT, "--experiments", *(run.info.run_id for run in runs))
+    assert code == 0, err
+    assert "2.4051 (one seed, no uncertainty)" in built(tmp_path)

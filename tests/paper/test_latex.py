@@ -54,6 +54,19 @@ def test_references_are_commands(document: Path, tmp_path: Path) -> None:
     assert "alert" not in source
 
 
+def test_what_latex_does_not_count_keeps_its_number(tmp_path: Path) -> None:
+    """A proposition is called by its own number, not by that of its section; a list has the caption of a table."""
+    file = tmp_path / "paper.md"
+    file.write_text(
+        '# T\n\na\n\n## 1. S\n\n<a id="prop-2"></a>**Proposition 2.** True.\n\nBy [Proposition 2](#prop-2).\n\n'
+        f'<a id="tab-1"></a>*Table 1. Commands.*\n\n- {"0123456789abcdef" * 4}\n'
+    )
+    source = (bundle(file, "arxiv", tmp_path) / "main.tex").read_text(encoding="utf-8")
+    assert r"\hyperref[sec:prop-2]{Proposition 2}" in source
+    assert r"\caption{Commands.}\label{tab:1}" in source
+    assert r"01234567\allowbreak{}89abcdef" in source
+
+
 @needs_tex
 @pytest.mark.parametrize("template", VENUES)
 def test_numbers_are_those_of_the_markdown(document: Path, tmp_path: Path, template: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import manuscript
@@ -39,21 +40,27 @@ def outermost(path: str | Path) -> tuple[float, float]:
     return min(left), min(right)
 
 
+@pytest.fixture(scope="module")
+def paper(study: TrackingStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The technical paper as Markdown."""
+    generator = PaperGenerator(tmp_path_factory.mktemp("paper"), tracking_uri=study.uri)
+    return Path(generator.generate_technical_paper())
+
+
 @pytest.mark.parametrize("template", LAYOUTS)
-def test_the_paper_in_every_layout(study: TrackingStore, tmp_path: Path, template: str) -> None:
+def test_the_paper_in_every_layout(paper: Path, template: str) -> None:
     """Title, abstract, captions, numbers and references are there, and nothing runs off the page."""
-    generator = PaperGenerator(tmp_path, tracking_uri=study.uri)
-    path = generator.render_to_pdf(generator.generate_technical_paper(template=template), template)
+    path = to_pdf(paper, template)
     found = pages(path)
     text = " ".join(" ".join(found).split())
     assert len(found) >= 4
     assert "Wave-Based and Standard GPTs" in found[0]
     assert "Abstract" in found[0]
     assert "(17)" in text
-    assert "Table 1. Best validation loss" in text
-    assert "Figure 1. Validation loss" in text
+    assert re.search(r"Table \d+\. Main comparison: best validation loss", text)
+    assert re.search(r"Figure \d+\. Validation loss", text)
     assert "2.3922 [2.3893, 2.3951]" in text.replace("\u00a0", " ")
-    assert "?" not in text
+    assert "??" not in text
     assert "\ufffd" not in text
     assert r"\tag" not in text
     assert "<a id" not in text
@@ -97,6 +104,14 @@ def test_everything_that_a_paper_may_have(tmp_path: Path, template: str) -> None
     assert text.count("Cell") == len([page for page in pages(document.with_suffix(".pdf")) if "without_feedf" in page])
     assert min(outermost(document.with_suffix(".pdf"))) > MARGIN
     assert to_pdf(document, template).read_bytes() == content
+
+
+def test_a_list_in_the_place_of_a_table() -> None:
+    """Its caption is that of a table, and it may go on over pages."""
+    source = to_typst('# T\n\na\n\n<a id="tab-7"></a>*Table 7. Commands.*\n\n- one\n- two\n')
+    assert re.search(
+        r"#long\[\s*#figure\(kind: table, supplement: \[Table\], numbering: _ => \"7\", caption: \[", source
+    )
 
 
 def test_a_link_to_nothing(tmp_path: Path) -> None:

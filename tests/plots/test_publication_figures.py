@@ -200,6 +200,25 @@ def test_models_keep_their_colours() -> None:
     assert len(set(other.values())) == 3
 
 
+@pytest.mark.parametrize(
+    "draw", [two_waves.strip, lambda: forward_pass.strip({"wave": _passage()})], ids=["waves", "pass"]
+)
+def test_titles_stay_inside_in_print(draw: Callable[[], Figure]) -> None:
+    """Figures for screens lose the room of their title in print; those that were made for print have none to lose."""
+    figure = _printed(draw)
+    figure.canvas.draw()
+    assert max(axes.get_tightbbox().y1 for axes in figure.axes) <= figure.bbox.y1
+
+
+def test_learning_curves_have_the_colours_of_their_models() -> None:
+    """The order of the labels does not decide the colour."""
+    curves = {name: [([0, 1, 2], [3.0, 2.0, 1.0])] for name in NAMES}
+    axes = comparison.learning_curves(curves).axes[0]
+    drawn = [line.get_color() for line in axes.lines if len(line.get_xdata()) == 3]
+    assert set(drawn) == set(page.colors(NAMES).values())
+    assert drawn[0] == page.colors(NAMES)["standard"]
+
+
 def test_tokens_of_attention_must_fit() -> None:
     """Another number of tokens than the weights have is refused."""
     with pytest.raises(UserError, match="one label a row"):

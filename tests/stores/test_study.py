@@ -357,8 +357,9 @@ def test_description_of_many_runs_has_the_command() -> None:
     told = describe(Study("s", (Variant("wave", {0: "id"}, {}),), notes, f"spectral study s {runs}"))
     assert len(told) < 8000
     assert "wave_seed59" in told
-    assert told.count("Wave minus") == 10
-    assert told.endswith("And 90 more, which the command tells.")
+    whole = told.count("Wave minus")
+    assert whole > 30
+    assert told.endswith(f"1.2345\n\nAnd {100 - whole} more, which the command tells.")
     assert max(map(len, told[told.index("Make it") : told.index("Wave minus")].splitlines())) < 90
 
 

@@ -23,6 +23,13 @@ local ESCAPED = {
   ["'"] = "\\textquotesingle{}", ["`"] = "\\textasciigrave{}", ["-"] = "-{}",
 }
 
+-- A hash in words, which may be broken as in code.
+local function word(element)
+  if not element.text:match(("%x"):rep(32)) then return nil end
+  local text = element.text:gsub(("%x"):rep(8), "%0\1"):gsub("[\\{}$&#^_%%~'`-]", ESCAPED):gsub("\1", "\\allowbreak{}")
+  return inline(text)
+end
+
 -- Code in a line: broken after separators and within long runs of hexadecimal digits, and nowhere else.
 local function code(element)
   local text = element.text:gsub("%x+", function(run)
@@ -46,6 +53,8 @@ end
 
 local LABELS = { eq = "eq:", fig = "fig:", tab = "tab:" }
 
+local sections = {} -- Identifiers of headings: what else has an anchor, such as a proposition, LaTeX does not count.
+
 local function reference(link)
   local kind, number = link.target:match("^#(%a+)%-(%d+)$")
   if kind == "eq" then return inline("\\eqref{eq:" .. number .. "}") end
@@ -56,7 +65,7 @@ local function reference(link)
   local id = link.target:match("^#(.+)$")
   if not id then return nil end
   local word = stringify(link.content):match("^(.-)%s*[%dA-Z][%d.]*$")
-  if word and word:match("^%a+$") then return inline(word .. "~\\ref{sec:" .. id .. "}") end
+  if word and sections[id] and word:match("^%a+$") then return inline(word .. "~\\ref{sec:" .. id .. "}") end
   local made = pandoc.List { inline("\\hyperref[sec:" .. id .. "]{") }
   made:extend(link.content)
   made:insert(inline("}"))
@@ -193,6 +202,10 @@ end
 local function tables(div)
   local caption, count = captioned(div, "table", "tab")
   local grid = div.content[2]
+  if grid.t == "BulletList" then -- It goes on over pages, as no float does.
+    local begin = "\\begin{center}\n\\expandafter\\def\\csname @captype\\endcsname{table}\n"
+    return { raw(count .. begin .. caption .. "\\end{center}"), grid }
+  end
   if grid.t ~= "Table" then
     return raw(count .. "\\begin{table}[tbp]\n" .. caption .. source { grid } .. "\n\\end{table}")
   end
@@ -259,11 +272,12 @@ local function blocks(block)
 end
 
 local INLINES = { Inlines = citations }
-local LEAVES = { Link = reference, Code = code, CodeBlock = code_block, Image = picture }
+local LEAVES = { Link = reference, Str = word, Code = code, CodeBlock = code_block, Image = picture }
 
 function Pandoc(doc)
   twocolumn = doc.meta.twocolumn ~= nil
   capacity = tonumber(doc.meta.capacity and stringify(doc.meta.capacity)) or capacity
+  doc:walk { Header = function(header) sections[header.identifier] = true end }
   doc = doc:walk(INLINES):walk(LEAVES)
   doc.blocks = doc.blocks:walk { traverse = "topdown", Block = blocks }
   return doc

@@ -62,27 +62,29 @@ local function captioned(div, kind, word, options)
       kind, word, div.attributes.number, options)),
     caption.content[1],
     raw("])["),
-    shown_as(shown),
+    shown.t == "BulletList" and pandoc.Div { raw("#set align(left)"), shown } or shown_as(shown),
     raw("] <" .. div.identifier .. ">"),
   }
 end
 
-local function floating(scope)
-  return string.format('placement: auto, scope: "%s", ', scope)
+-- What a column has no room for floats over all of them.
+local function floating(twocolumn, wide)
+  return string.format('placement: auto, scope: "%s", ', twocolumn and wide and "parent" or "column")
 end
 
 local function figure(div, twocolumn)
   local boxed, width = div.content[2].t == "BlockQuote", width_of(div.content[2])
   if boxed then return captioned(div, "image", "Figure", "") end
-  local narrow = width and width <= 300
-  return captioned(div, "image", "Figure", twocolumn and floating(narrow and "column" or "parent") or "")
+  return captioned(div, "image", "Figure", floating(twocolumn, not width or width > 300))
 end
+
+local appendix = false
 
 local function tabular(div, twocolumn)
   local classes = div.content[2].classes or pandoc.List()
-  local long, wide = classes:includes("long"), classes:includes("wide")
-  local floats = twocolumn and not long and div.content[2].t == "Table"
-  local options = floats and floating(wide and "parent" or "column") or ""
+  local long, wide = classes:includes("long") or div.content[2].t == "BulletList", classes:includes("wide")
+  local floats = not long and not appendix and div.content[2].t == "Table"
+  local options = floats and floating(twocolumn, wide) or ""
   local blocks = captioned(div, "table", "Table", options)
   if long then
     -- What is both long and wide neither floats nor fits a column: it gets pages of its own.
@@ -106,9 +108,11 @@ local PARTS = { figure = figure, table = tabular, equation = equation, reference
 function Pandoc(doc)
   local twocolumn = doc.meta.twocolumn ~= nil
   local function part(block)
-    if block.t == "Header" and twocolumn and block.classes:includes("appendix") then
-      twocolumn = false -- An appendix is for long tables.
-      return { raw("#set page(columns: 1)"), block }
+    if block.t == "Header" and not appendix and block.classes:includes("appendix") then
+      appendix = true -- For long tables, in small type.
+      local begin = twocolumn and "#set page(columns: 1)\n" or ""
+      twocolumn = false
+      return { raw(begin .. "#set text(size: 0.9em)"), block }
     end
     if block.t == "Table" then return raw(grid(block)) end
     local made = block.t == "Div" and PARTS[block.classes[1]]
