@@ -171,8 +171,7 @@ def _of_group(group: Group, number: int, of: int) -> Iterator[Table]:
         [(entry.label, _when(entry.convergence, entry.convergence.steps, 0),
           _when(entry.convergence, entry.convergence.seconds, 1),
           f"{entry.convergence.reached} of {entry.convergence.runs}") for entry in group.entries],
-        ["counted to the first measurement of the loss, in the figure to the line between two of them; seconds are "
-         "wall time since a run began, pauses included"],
+        ["counted to the first measurement of the loss; seconds are wall time since a run began, pauses included"],
     )  # fmt: skip
 
 

@@ -173,8 +173,8 @@ MEASURES: dict[str, Measure] = {
 # First step and second at which a run reaches the loss that all runs of the comparison reach.
 REACHED = {
     "steps_to_target": Measure(
-        "steps to the common loss", "steps", "count", "first step with val_loss <= main.target", lambda _: None,
-        margin=COST, relative=True,
+        "number of steps to the common loss", "steps", "count", "first step with val_loss <= main.target",
+        lambda _: None, margin=COST, relative=True,
     ),
     "seconds_to_target": Measure(
         "time to the common loss", "s", "seconds", "first second with val_loss <= main.target", lambda _: None,

@@ -166,7 +166,8 @@ def _commands(writer: Writer) -> str:
         runs = list(cell.runs.values())
         seeds = ", ".join(str(run.seed) for run in runs)
         which = f"{labels([run.label for run in runs])} ({md(cell.name)}, seeds {seeds})"
-        items.append(f"- {which}: {code_span(training_command(runs[0].settings))}")
+        settings = {name: value for name, value in runs[0].settings.items() if name != "training.seed"}
+        items.append(f"- {which}: {code_span(f'{training_command(settings)} --seed SEED')}")
     return "\n".join(items)
 
 

@@ -41,8 +41,8 @@ def convergence(
 ) -> Figure:
     """The mean loss of each model over its seeds by steps and by seconds, with a band of one standard deviation.
 
-    A dot marks where each seed first reaches the target, on the straight line between two measurements; their mean
-    stands in the legend, for the model as long as all of its seeds reach it.
+    A dot marks the first measurement of each seed at the target or below; their mean stands in the legend, for the
+    model as long as all of its seeds reach it.
 
     Args:
         models: label to its seeds.
@@ -77,19 +77,10 @@ def convergence(
 
 
 def first_reached(points: Series, target: float) -> float | None:
-    """Where values (n,) over rising places (n,) first fall to the target, between two points by the straight line.
-
-    None where they never do.
-    """
-    x, y = finite(points)
-    below = np.flatnonzero(y <= target)
-    if not below.size:
-        return None
-    place = int(below[0])
-    if place == 0 or y[place - 1] == y[place]:
-        return float(x[place])
-    share = (y[place - 1] - target) / (y[place - 1] - y[place])
-    return float(x[place - 1] + share * (x[place] - x[place - 1]))
+    """The first of rising places (n,) whose value (n,) is the target or below; None where there is none."""
+    places, values = finite(points)
+    below = np.flatnonzero(values <= target)
+    return float(places[below[0]]) if below.size else None
 
 
 def _drawable(side: tuple[str, Mapping[str, Sequence[Series]]]) -> tuple[str, dict[str, list[Series]]]:
