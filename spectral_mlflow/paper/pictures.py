@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -182,8 +183,8 @@ def _compute(kind: str, source: Source, run: Run) -> Any:
 
     directory, found = run.directory or Path(run.key), None
     if kind in ("surface", "descent"):
-        _log.info("%s of %s: evaluating its checkpoints where that was not done before", kind, run.key)
-        found = getattr(kept, kind)(directory, source.folder, told=_progress, **LANDSCAPE)
+        told = partial(_tell, f"{kind} of the loss of {run.key}")
+        found = getattr(kept, kind)(directory, source.folder, told=told, **LANDSCAPE)
     elif kind == "passage":
         found = kept.passage(directory, source.folder, tokens=TOKENS)
     else:
@@ -191,10 +192,10 @@ def _compute(kind: str, source: Source, run: Run) -> Any:
     return Missing(found.what, training_command(run.settings)) if isinstance(found, trained.Missing) else found
 
 
-def _progress(done: int, total: int) -> None:
+def _tell(what: str, done: int, total: int) -> None:
     """Tell now and then how far a long computation has come."""
     if done % max(total // 5, 1) == 0:
-        _log.info("  %d of %d points", done, total)
+        _log.info("%s: %d of %d points", what, done, total)
 
 
 def _waves(source: Source) -> Any:
