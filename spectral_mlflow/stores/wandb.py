@@ -158,7 +158,7 @@ class WandbStore:
             self._stored.finish(exit_code=0 if outcome.status == "FINISHED" else 1)
             file, self._stored = Path(self._stored.settings.sync_file), None
         if self._mode == OFFLINE:
-            wandb_file.check(file, self._rows)
+            wandb_file.wait(file, self._rows)
 
     def release(self) -> None:
         """Let go of a run that is not closed: W&B writes out what it still holds, and waits for more."""

@@ -8,6 +8,7 @@ pieces of records; each piece begins with the CRC-32 of its kind and content, it
 from __future__ import annotations
 
 import struct
+import time
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -21,6 +22,18 @@ MAGIC, OWN = b":W&B", 7
 BLOCK = 32768
 PIECE = struct.Struct("<IHB")
 FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
+WRITING_SECONDS, LOOK_SECONDS = 10.0, 0.1
+
+
+def wait(path: Path, rows: int) -> None:
+    """As `check`, of a run that was finished this moment: on a busy machine W&B's service writes its end afterwards."""
+    deadline = time.monotonic() + WRITING_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            return check(path, rows)
+        except StoreError:
+            time.sleep(LOOK_SECONDS)
+    check(path, rows)
 
 
 def check(path: Path, rows: int) -> None:
