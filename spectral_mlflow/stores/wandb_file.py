@@ -28,12 +28,15 @@ WRITING_SECONDS, LOOK_SECONDS = 10.0, 0.1
 def wait(path: Path, rows: int) -> None:
     """As `check`, of a run that was finished this moment: on a busy machine W&B's service writes its end afterwards."""
     deadline = time.monotonic() + WRITING_SECONDS
-    while time.monotonic() < deadline:
+    while True:
         try:
-            return check(path, rows)
+            check(path, rows)
         except StoreError:
+            if time.monotonic() > deadline:
+                raise
             time.sleep(LOOK_SECONDS)
-    check(path, rows)
+        else:
+            return
 
 
 def check(path: Path, rows: int) -> None:
