@@ -87,7 +87,13 @@ class Build:
             UserError: the ledger is damaged.
         """
         before = ledger.read(self.request.output_dir)
-        return [] if before is None else list(ledger.drift(before, self.book))
+        if before is None:
+            return []
+        if ledger.is_of_another_store(before, self.book):
+            _log.warning("the paper in %s is of another store (none of its %d runs is in this one); it is replaced",
+                         self.request.output_dir, len(before["runs"]))  # fmt: skip
+            return []
+        return list(ledger.drift(before, self.book))
 
     def write(self, kinds: Sequence[str] = KINDS, *, accept: bool = False) -> tuple[list[Rendered], list[Path]]:
         """Write documents, their figures, the ledger and the summary of the runs, or nothing.
@@ -126,7 +132,9 @@ class Build:
         """The ledger of these documents; what it says of the other one, which is not written now, stays."""
         rendered = list(rendered)
         entries = [entry for one in rendered for entry in one.entries]
-        before = ledger.read(self.request.output_dir) or {"uses": []}
+        before = ledger.read(self.request.output_dir)
+        if before is None or ledger.is_of_another_store(before, self.book):
+            before = {"uses": []}
         written = {one.file for one in rendered}
         entries += [e for e in map(ledger.entry, before["uses"]) if e.document in set(FILES.values()) - written]
         return ledger.written(entries, self.book, public(self.request.tracking_uri))

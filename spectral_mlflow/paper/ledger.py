@@ -118,6 +118,12 @@ def drift(ledger: Mapping[str, Any], book: Book) -> Iterator[str]:
             yield from (f"{place}: {what}, in: {sentence}" for place, sentence in sentences(ledger, key))
 
 
+def is_of_another_store(ledger: Mapping[str, Any], book: Book) -> bool:
+    """Whether a store has runs, and none of those that a ledger names."""
+    known = book.facts.known
+    return bool(known and ledger["runs"]) and not known & ledger["runs"].keys()
+
+
 def deleted(ledger: Mapping[str, Any], book: Book) -> Iterator[str]:
     """Runs that a ledger names and the store lacks, with the sentences that rest on them."""
     for run_id, run in ledger["runs"].items():

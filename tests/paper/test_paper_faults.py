@@ -126,6 +126,19 @@ def test_a_deleted_run_fails_with_the_sentence(
     assert write(TEXT, "--accept")[0] == 0
 
 
+def test_a_paper_of_another_store_is_replaced(write: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    """Such as the one that lies in a clone: its runs are not gone, they have never been in this store."""
+    assert write()[0] == 0
+    path = tmp_path / "out" / "ledger.json"
+    foreign = json.loads(path.read_text())
+    foreign["runs"] = {run_id[::-1] + "f": run for run_id, run in foreign["runs"].items()}
+    path.write_text(json.dumps(foreign))
+    code, _, said = write(TEXT + "\nMore.\n")
+    assert code == 0, said
+    assert "of another store (none of its 4 runs is in this one); it is replaced" in said
+    assert set(json.loads(path.read_text())["runs"]).isdisjoint(foreign["runs"])
+
+
 def test_an_edited_paper_is_found_out(write: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
     """--check tells a sentence that was changed by hand, and writes nothing."""
     write()
