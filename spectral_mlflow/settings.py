@@ -153,6 +153,13 @@ def differences(old: ExperimentConfig, new: ExperimentConfig) -> dict[str, tuple
     return {name: (before[name], after[name]) for name in before if before[name] != after[name]}
 
 
+def as_text(value: object) -> str:
+    """The value of a setting as people write it, and `build` reads it; an empty list is ``none``."""
+    if isinstance(value, list):
+        return ",".join(map(str, value)) or "none"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _plain(name: str, text: str) -> Any:
     """A text as pydantic takes it: lists by commas, 'none' for an optional setting unless it is one of the choices."""
     if name == "monitoring.stores":

@@ -18,7 +18,7 @@ from typing import Literal
 from spectral_mlflow.analysis.cells import Cell, Found, find
 from spectral_mlflow.analysis.jobs import Job, Launcher, LocalLauncher
 from spectral_mlflow.monitoring.run_lock import is_running
-from spectral_mlflow.settings import flatten
+from spectral_mlflow.settings import as_text, flatten
 
 State = Literal["waiting", "running", "elsewhere", "finished", "failed"]
 
@@ -199,7 +199,7 @@ def _environment(cell: Cell) -> dict[str, str]:
 
 def _train(cell: Cell) -> list[str]:
     settings = {name: value for name, value in flatten(cell.config.to_dict()).items() if value is not None}
-    given = [part for name, value in settings.items() for part in (f"--{name}", _text(value))]
+    given = [part for name, value in settings.items() for part in (f"--{name}", as_text(value))]
     tags = [part for name, value in cell.tags.items() for part in ("--tag", f"{name}={value}")]
     return [sys.executable, "-m", "spectral_mlflow", "train", *given, *tags]
 
@@ -207,9 +207,3 @@ def _train(cell: Cell) -> list[str]:
 def _resume(cell: Cell, run_dir: Path) -> list[str]:
     threads = str(cell.config.runtime.threads)
     return [sys.executable, "-m", "spectral_mlflow", "resume", str(run_dir), "--runtime.threads", threads]
-
-
-def _text(value: object) -> str:
-    if isinstance(value, list):
-        return ",".join(map(str, value)) or "none"
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -9,13 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from spectral_mlflow import journal
-from spectral_mlflow.config import ExperimentConfig
+from spectral_mlflow.config import DECISIVE, ExperimentConfig
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.monitoring import runs
 from spectral_mlflow.settings import differences, load
-
-# The rest is the machine, and what is written of a run.
-DECIDING = ("model.", "training.", "dataset.")
 
 
 @dataclass(frozen=True)
@@ -107,7 +104,7 @@ def _seed(run_dir: Path) -> int | None:
 def _check_same(cell: Cell, run_dir: Path) -> None:
     """Refuse a study that mixes two questions under one name."""
     for name, (wanted, had) in differences(cell.config, load(run_dir / "config.json")).items():
-        if name.startswith(DECIDING) and not (name == "dataset.name" and wanted == "auto"):
+        if name.split(".")[0] in DECISIVE and not (name == "dataset.name" and wanted == "auto"):
             raise UserError(
                 f"--study: given {cell.study!r}, which has {cell} with {name}={had}, and now {name}={wanted}; "
                 "allowed: the settings that it was begun with, or another name"

@@ -12,7 +12,7 @@ from typing import Any
 
 from spectral_mlflow.analysis.cells import Cell
 from spectral_mlflow.errors import UserError
-from spectral_mlflow.settings import build, full_name
+from spectral_mlflow.settings import as_text, build, full_name
 
 Overrides = Mapping[str, object]
 
@@ -73,7 +73,7 @@ class Design:
                     raise UserError(f"{taken[0]}: given in a study, which sets it for each run; allowed: seeds, name")
                 given = {**shared, **own, "training.seed": seed}
                 given["name"] = f"{self.name}-{name}-seed{seed}".replace("+", "_").replace("=", "_")[:80]
-                config = build({key: _text(value) for key, value in given.items()})
+                config = build({key: as_text(value) for key, value in given.items()})
                 found.append(Cell(self.name, name, seed, config))
         return found
 
@@ -110,7 +110,7 @@ def grid(axes: Mapping[str, Sequence[object]]) -> dict[str, Overrides]:
     cells: dict[str, Overrides] = {}
     for values in product(*axes.values()):
         settings = dict(zip(axes, values, strict=True))
-        cells["+".join(f"{name.rsplit('.', 1)[-1]}={_text(value)}" for name, value in settings.items())] = settings
+        cells["+".join(f"{name.rsplit('.', 1)[-1]}={as_text(value)}" for name, value in settings.items())] = settings
     return cells
 
 
@@ -220,9 +220,3 @@ def check_name(name: str) -> str:
 
 def _by_full_name(settings: Overrides) -> dict[str, object]:
     return {full_name(name): value for name, value in settings.items()}
-
-
-def _text(value: object) -> str:
-    if isinstance(value, list):
-        return ",".join(map(str, value))
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -8,7 +8,7 @@ from typing import Any
 
 from spectral_mlflow.config import DECISIVE
 from spectral_mlflow.errors import UserError
-from spectral_mlflow.settings import all_settings, build, flatten
+from spectral_mlflow.settings import all_settings, as_text, build, flatten
 
 
 def make_run(model: str, seed: int | None = None) -> str:
@@ -20,7 +20,7 @@ def make_run(model: str, seed: int | None = None) -> str:
 def training_command(settings: Mapping[str, Any]) -> str:
     """The command that trains with these settings (dotted names), naming only those that are no defaults."""
     names = [setting.name for setting in all_settings() if setting.name.split(".")[0] in DECISIVE]
-    texts = {name: _text(settings[name]) for name in names if name in settings}
+    texts = {name: as_text(settings[name]) for name in names if name in settings}
     given = _not_default(texts)
     return shlex.join(
         ["spectral", "train", *(part for name in names if name in given for part in (f"--{name}", texts[name]))]
@@ -35,13 +35,7 @@ def _not_default(texts: Mapping[str, str]) -> set[str]:
             defaults = flatten(build({name: texts[name] for name in given}).to_dict())
         except UserError:  # Not trained by this program: name every setting rather than guess its defaults.
             return set(texts)
-        missing = {name for name, text in texts.items() if text != _text(defaults[name])} - given
+        missing = {name for name, text in texts.items() if text != as_text(defaults[name])} - given
         if not missing:
             return given
         given |= missing
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(value)
