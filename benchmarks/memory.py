@@ -1,24 +1,20 @@
-"""Peak memory of training one model, each in a process of its own."""
+"""Memory of training a model, counted tensor by tensor."""
 
 from __future__ import annotations
 
-import multiprocessing
+import gc
+import itertools
 import os
-import resource
-import sys
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
-import psutil
 import torch
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.contenders import Contender, Sizes, Training
 
 STEPS = 3  # The optimizer's state is there from the first; the peak is that of the second.
 SMALLEST = Sizes(d_model=8, num_layers=1, num_heads=1, block_size=8, batch_size=1, vocab_size=8)
-Case = tuple[Contender, Sizes]
 
 
 @dataclass(frozen=True)
@@ -26,7 +22,7 @@ class Memory:
     """Bytes.
 
     Attributes:
-        peak: largest resident memory in training, less what the process had before the model.
+        peak: the most that all tensors held at one time, from the making of the model on.
         activations: what the forward pass keeps for the backward pass, parameters not counted.
     """
 
@@ -34,36 +30,27 @@ class Memory:
     activations: int
 
 
-def measure(cases: Sequence[Case], *, threads: int) -> list[Memory]:
-    """Memory of each case, one fresh process after the other.
+def measure(contender: Contender, sizes: Sizes) -> Memory:
+    """Memory of a few steps of training.
 
-    A setting of glibc makes it give freed tensors back at once, so that what counts is what is in use: otherwise
-    the peak depends on how well freed pieces happen to fit.
+    torch's allocations are counted, not the pages of the process: how many of those are resident depends on what else
+    the machine has to keep in memory.
     """
-    os.environ["MALLOC_MMAP_THRESHOLD_"] = str(2**16)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "torch._dynamo"])  # Which torch imports at its first step, for seconds.
-    try:
-        with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as pool:
-            return list(pool.map(_measure, cases, [threads] * len(cases)))
-    finally:
-        del os.environ["MALLOC_MMAP_THRESHOLD_"]
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # Else it writes on stderr that it begins and ends.
+    Training(contender, SMALLEST).step()  # What is made once and kept for all models is made before.
+    gc.collect()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        training = Training(contender, sizes)
+        for _ in range(STEPS):
+            training.step()
+    return Memory(_peak(profiler), _activations(training))
 
 
-def _measure(case: Case, threads: int) -> Memory:
-    contender, sizes = case
-    torch.set_num_threads(threads)
-    Training(contender, SMALLEST).step()  # Code is read from the disk when it is first used.
-    before = psutil.Process().memory_info().rss
-    training = Training(contender, sizes)
-    for _ in range(STEPS):
-        training.step()
-    return Memory(_largest_resident() - before, _activations(training))
-
-
-def _largest_resident() -> int:
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+def _peak(profiler: profile) -> int:
+    """The largest sum of what was allocated and not yet freed."""
+    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+    held = itertools.accumulate(event.nbytes() for event in sorted(events, key=lambda event: event.start_ns()))
+    return max(held)
 
 
 def _activations(training: Training) -> int:

@@ -26,8 +26,8 @@ TOY = Scale(Sizes(d_model=32, num_layers=1, num_heads=2, block_size=16, batch_si
 
 ABOUT = """\
 Trains our models and their rivals in turns, in one process and on the same batches, and prints tokens a second,
-achieved FLOP/s over those of a plain matrix product, and the ratios that are wanted of this package. Each model's
-memory is measured in a process of its own. Leave the machine alone meanwhile: the load average is printed too.
+achieved FLOP/s over those of a plain matrix product, the memory of their tensors, and the ratios that are wanted of
+this package. Leave the machine alone meanwhile: the load average is printed too.
 """
 MODELS = "\n".join(f"  {contender.name:16}  {contender.about}" for contender in CONTENDERS.values())
 EXAMPLES = f"""\
@@ -65,8 +65,8 @@ def tables(options: argparse.Namespace) -> list[Table]:
     """Measure, and tell what came out."""
     scale = TOY if options.toy else Scale()
     contenders = [CONTENDERS[name] for name in options.models if is_there(CONTENDERS[name])]
-    say("memory, each model in a process of its own")
-    peaks = measure_memory(contenders, scale.sizes, options.threads)
+    say("memory")
+    peaks = measure_memory(contenders, scale.sizes)
     say(f"training, {options.rounds} rounds of {STEPS} steps of each of {len(contenders)} models")
     times, matmul_rate = measure_speed(contenders, scale.sizes, options.rounds)
     say("generation, with a cache and without")
@@ -94,7 +94,7 @@ def measure_speed(contenders: Sequence[Contender], sizes: Sizes, rounds: int) ->
     return times, 2 * MATMUL**3 * MATMULS / times.pop("matmul").median
 
 
-def measure_memory(contenders: Sequence[Contender], sizes: Sizes, threads: int) -> dict[str, memory.Memory]:
+def measure_memory(contenders: Sequence[Contender], sizes: Sizes) -> dict[str, memory.Memory]:
     """Of each contender, and of our two models as harmonics and blocks grow."""
     cases = {contender.name: (contender, sizes) for contender in contenders}
     for contender in contenders:
@@ -103,7 +103,7 @@ def measure_memory(contenders: Sequence[Contender], sizes: Sizes, threads: int) 
                 cases[train_report.harmonics(count)] = (contender.with_model(num_harmonics=count), sizes)
         if contender.name in ("standard", "wave-16"):
             cases[train_report.longer(contender.name)] = (contender, sizes.longer(LONGER))
-    return dict(zip(cases, memory.measure(list(cases.values()), threads=threads), strict=True))
+    return {name: memory.measure(*case) for name, case in cases.items()}
 
 
 def measure_generation(contenders: Sequence[Contender], scale: Scale, rounds: int) -> dict[str, Times]:

@@ -56,7 +56,7 @@ def test_memory_is_that_of_the_model_alone() -> None:
     one = Sizes(d_model=128, num_layers=2, block_size=64, batch_size=8)
     two = Sizes(d_model=128, num_layers=2, block_size=64, batch_size=16)
     contender = CONTENDERS["standard"]
-    small, large = measure([(contender, one), (contender, two)], threads=1)
+    small, large = measure(contender, one), measure(contender, two)
     weights = 4 * sum(parameter.numel() for parameter in contender.build(one).parameters())
     assert large.activations == pytest.approx(2 * small.activations, rel=1e-3)
     for memory in (small, large):
