@@ -26,6 +26,7 @@ TINY = [
     "--model.d_model", "16", "--model.num_layers", "1", "--model.num_heads", "2", "--model.block_size", "16",
     "--steps", "30", "--batch-size", "4", "--training.warmup_steps", "2", "--dataset", "text", "--device", "cpu",
     "--monitoring.eval_interval", "10", "--monitoring.checkpoint_interval", "5", "--monitoring.code_snapshot", "false",
+    "--monitoring.viz_interval", "0",
 ]  # fmt: skip
 
 

@@ -25,6 +25,7 @@ from spectral_mlflow.files import replace_file
 from spectral_mlflow.monitoring.plot_keys import KEYS, key_of
 from spectral_mlflow.monitoring.run_facts import RunFacts, section, text
 from spectral_mlflow.monitoring.structured_log import duration
+from spectral_mlflow.plots.palette import DARK, LIGHT
 
 FILE = "overview.html"
 TEMPLATES = Path(__file__).with_name("templates")
@@ -79,7 +80,6 @@ def write(run_dir: Path) -> Path:
 def render(run_dir: Path) -> str:
     """The page as a text (see `write`)."""
     from spectral_mlflow.monitoring.page_pictures import MOST_PICTURES, plots  # Takes Pillow, which only a page needs.
-    from spectral_mlflow.plots.style import DARK, LIGHT
 
     facts = RunFacts(run_dir)
     shown = plots(run_dir / "visualizations", run_dir / FILE)

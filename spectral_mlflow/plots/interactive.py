@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from spectral_mlflow.errors import UserError
-from spectral_mlflow.plots import evolution, packet, page, style
+from spectral_mlflow.plots import evolution, packet, page
+from spectral_mlflow.plots.palette import LIGHT
 from spectral_mlflow.plots.series import Array, array, finite, in_order, series, together
 from spectral_mlflow.plots.surface import Surface, limits
 
@@ -69,8 +70,8 @@ def landscape(surfaces: Mapping[str, Surface]) -> Figure:
     """
     figure = _figure()
     low, high = limits([surface.losses for surface in surfaces.values()])
-    colors = [[place / (len(style.LIGHT.ramp) - 1), color] for place, color in enumerate(style.LIGHT.ramp)]
-    axis = {"backgroundcolor": style.LIGHT.ground, "gridcolor": style.LIGHT.faint}
+    colors = [[place / (len(LIGHT.ramp) - 1), color] for place, color in enumerate(LIGHT.ramp)]
+    axis = {"backgroundcolor": LIGHT.ground, "gridcolor": LIGHT.faint}
     for number, (label, surface) in enumerate(surfaces.items()):
         name = "scene" if number == 0 else f"scene{number + 1}"
         share = [number / len(surfaces), (number + 1) / len(surfaces)]
@@ -118,7 +119,7 @@ def wave_packet(
 
     none = np.zeros(TURNS)
     by_frequency, by_phase = curves(shifts, none), curves(none, packet.TURN * shifts)
-    colors = style.LIGHT
+    colors = LIGHT
     figure.add_scatter(x=_list(p), y=_list(by_phase[0]), name=f"{_escaped(token)} as it is".strip(), mode="lines",
                        line={"color": colors.muted, "dash": "dot", "width": 1.5})  # fmt: skip
     figure.add_scatter(x=_list(p), y=_list(by_phase[0]), name="changed", mode="lines",
@@ -153,7 +154,7 @@ def frequency_evolution(steps: ArrayLike, f: ArrayLike) -> Figure:
     arc = evolution.window(values)
     density = evolution.density(values, evolution.BINS, arc)
     places = np.linspace(*arc, evolution.BINS + 1)
-    ramp = style.LIGHT.ramp
+    ramp = LIGHT.ramp
     figure.add_heatmap(x=[f"{step:,.0f}" for step in x], y=_list((places[1:] + places[:-1]) / 2), z=_list(density.T),
                        colorscale=[[place / (len(ramp) - 1), color] for place, color in enumerate(ramp)],
                        colorbar={"title": {"text": "density"}, "thickness": 12})  # fmt: skip
@@ -198,7 +199,7 @@ def _plotly(module: str) -> Any:
 def _figure(across: str = "", along: str = "") -> Figure:
     """An empty figure in the house style."""
     figure = _plotly("graph_objects").Figure()
-    colors = style.LIGHT
+    colors = LIGHT
     axis = {"gridcolor": colors.faint, "linecolor": colors.muted, "zerolinecolor": colors.faint}
     figure.update_layout(
         template="none", height=HEIGHT, font={"family": "system-ui, sans-serif", "size": 13, "color": colors.ink},

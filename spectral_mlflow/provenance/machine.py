@@ -13,7 +13,8 @@ import psutil
 
 def packages() -> dict[str, str]:
     """Version of every installed package."""
-    found = {dist.metadata["Name"]: dist.version for dist in metadata.distributions()}
+    described = (dist.metadata for dist in metadata.distributions())  # Read anew at each look: once is enough.
+    found = {about["Name"]: about["Version"] for about in described}
     return dict(sorted(found.items(), key=lambda item: item[0].lower()))
 
 

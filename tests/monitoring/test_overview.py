@@ -18,7 +18,7 @@ from spectral_mlflow.config import ExperimentConfig, MonitoringConfig
 from spectral_mlflow.journal import Journal
 from spectral_mlflow.monitoring import ConfigTracker, ExperimentTracker
 from spectral_mlflow.monitoring.run_facts import newest_line
-from spectral_mlflow.plots.style import DARK
+from spectral_mlflow.plots.palette import DARK
 from spectral_mlflow.settings import build
 
 
@@ -279,6 +279,6 @@ from pathlib import Path
 from spectral_mlflow.monitoring import overview
 assert not {{"matplotlib", "PIL", "torch"}} & set(sys.modules)
 overview.write(Path({str(run_dir)!r}))
-assert not {{"torch", "mlflow", "matplotlib.pyplot"}} & set(sys.modules)
+assert not {{"torch", "mlflow", "matplotlib"}} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from spectral_mlflow.plots import style
+from spectral_mlflow.plots.palette import Palette
 
 Check = Callable[[Figure], None]
 
@@ -49,7 +50,7 @@ def readable() -> Check:
 
 
 @pytest.fixture(params=["dark", "light"])
-def both_styles(request: pytest.FixtureRequest) -> Iterator[style.Palette]:
+def both_styles(request: pytest.FixtureRequest) -> Iterator[Palette]:
     """The test runs in the dark and in the light style."""
     with {"dark": style.dark, "light": style.light}[request.param]():
         yield style.palette()

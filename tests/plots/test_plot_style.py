@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.plots import attention, ink, style, training, waves, wording
+from spectral_mlflow.plots.palette import DARK, LIGHT, Palette
 
 # Severity 1 of Machado, Oliveira and Fernandes (2009), for linear RGB.
 COLOR_VISION = {
@@ -43,16 +44,16 @@ def _contrast(one: str, other: str) -> float:
     return float(bright / dim)
 
 
-@pytest.mark.parametrize("colors", [style.DARK, style.LIGHT])
+@pytest.mark.parametrize("colors", [DARK, LIGHT])
 @pytest.mark.parametrize("vision", COLOR_VISION)
-def test_lines_can_be_told_apart(colors: style.Palette, vision: str) -> None:
+def test_lines_can_be_told_apart(colors: Palette, vision: str) -> None:
     """Whatever a reader's colour vision, no two of the first four line colours look alike."""
     seen = [_lab(np.array(COLOR_VISION[vision]) @ _linear(color)) for color in colors.lines[:4]]
     assert min(np.linalg.norm(a - b) for a, b in combinations(seen, 2)) > 12
 
 
-@pytest.mark.parametrize("colors", [style.DARK, style.LIGHT])
-def test_everything_stands_out_from_the_ground(colors: style.Palette) -> None:
+@pytest.mark.parametrize("colors", [DARK, LIGHT])
+def test_everything_stands_out_from_the_ground(colors: Palette) -> None:
     """Texts have a contrast of 4.5 to 1 and lines of 3 to 1 (WCAG 2.2), in both styles."""
     assert min(_contrast(text, colors.ground) for text in (colors.ink, colors.muted, colors.alert)) >= 4.5
     assert min(_contrast(line, colors.ground) for line in colors.lines) >= 3
@@ -76,7 +77,7 @@ def test_drawing_changes_no_setting(tmp_path: Path) -> None:
     before = dict(matplotlib.rcParams)
     figure = training.loss_curve([1, 2], [3, 2])
     style.save(figure, tmp_path / "loss.png")
-    assert style.ground(figure) == style.LIGHT.ground
+    assert style.ground(figure) == LIGHT.ground
     assert dict(matplotlib.rcParams) == before
 
 
@@ -86,7 +87,7 @@ def test_ticks_have_the_style_of_their_figure(tmp_path: Path) -> None:
         figure = training.loss_curve([1, 2], [3, 2])
     style.save(figure, tmp_path / "loss.png")
     (axes,) = figure.axes
-    assert {label.get_color() for label in axes.get_xticklabels()} == {style.DARK.muted}
+    assert {label.get_color() for label in axes.get_xticklabels()} == {DARK.muted}
 
 
 def test_bytes_repeat(tmp_path: Path) -> None:
@@ -232,7 +233,7 @@ def test_threads_draw_one_at_a_time() -> None:
             with make():
                 grounds.append(style.ground(ink.empty("Loss")) == wanted)
 
-    looks = ((style.dark, style.DARK.ground), (style.light, style.LIGHT.ground)) * 2
+    looks = ((style.dark, DARK.ground), (style.light, LIGHT.ground)) * 2
     threads = [threading.Thread(target=draw, args=look) for look in looks]
     for thread in threads:
         thread.start()

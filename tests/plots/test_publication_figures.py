@@ -19,12 +19,12 @@ from spectral_mlflow.plots import (
     landscape,
     page,
     spelling,
-    style,
     two_waves,
     waves,
 )
 from spectral_mlflow.plots.convergence import Curve
 from spectral_mlflow.plots.effects import Effect
+from spectral_mlflow.plots.palette import LIGHT
 from spectral_mlflow.plots.passage import Passage, Spelling
 from spectral_mlflow.plots.surface import Descent, Surface
 
@@ -173,7 +173,7 @@ def test_effects_show_where_zero_lies() -> None:
     axes = effects.effects(found).axes[0]
     marks = {line.get_marker(): line for line in axes.lines if line.get_marker() in ("o", "x")}
     dots = [line for line in axes.lines if line.get_marker() == "o"]
-    assert [line.get_markerfacecolor() == style.LIGHT.ground for line in dots] == [False, True]
+    assert [line.get_markerfacecolor() == LIGHT.ground for line in dots] == [False, True]
     assert marks["x"].get_xdata().tolist() == [1]
 
 
