@@ -20,7 +20,7 @@ SMALL = (
     "--model.d_model 16 --model.num_layers 1 --model.num_heads 2 --model.block_size 16 --batch_size 4 --steps 6 "
     "--monitoring.eval_interval 3 --monitoring.sample_tokens 8 --runtime.threads 1 --training.warmup_steps 2"
 ).split()
-UNDRAWN = [*SMALL, "--monitoring.viz_interval", "0"]
+PLAIN = [*SMALL, "--monitoring.viz_interval", "0"]
 
 
 def spectral(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -121,7 +121,7 @@ def test_no_command_is_a_mistake_of_one_line() -> None:
 
 def test_train_list_sample_resume_and_again(tmp_path: Path, corpus: Path) -> None:
     """The way of a run, from training it to repeating it from its config.json."""
-    done = spectral("train", *UNDRAWN, "--dataset", "text", "--dataset.path", str(corpus), "--monitoring.stores", "none")
+    done = spectral("train", *PLAIN, "--dataset", "text", "--dataset.path", str(corpus), "--monitoring.stores", "none")
     assert done.returncode == 0, done.stderr
     (run,) = (tmp_path / "experiments").iterdir()
     for shown in ("validation loss", str(run), "completed"):
@@ -147,7 +147,7 @@ def test_train_list_sample_resume_and_again(tmp_path: Path, corpus: Path) -> Non
 def test_ctrl_c_leaves_things_whole(tmp_path: Path, corpus: Path) -> None:
     """SIGINT finishes the step, saves, ends as KILLED with exit code 130 and says how to go on."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "spectral_mlflow", "train", *UNDRAWN, "--steps", "100000", "--dataset", "text",
+        [sys.executable, "-m", "spectral_mlflow", "train", *PLAIN, "--steps", "100000", "--dataset", "text",
          "--dataset.path", str(corpus), "--monitoring.stores", "none"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -220,7 +220,7 @@ def test_a_mistake_under_mlflow_run_is_a_failed_run_with_a_reason(tmp_path: Path
 def test_a_run_goes_on_under_mlflow_run(tmp_path: Path, corpus: Path) -> None:
     """By its entry point and by `-P resume=` the run in MLflow goes on, each step once; those around are wrappers."""
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    done = spectral("train", *UNDRAWN, "--dataset", "text", "--dataset.path", str(corpus), MLFLOW_TRACKING_URI=uri)
+    done = spectral("train", *PLAIN, "--dataset", "text", "--dataset.path", str(corpus), MLFLOW_TRACKING_URI=uri)
     assert done.returncode == 0, done.stderr
     (directory,) = (tmp_path / "experiments").iterdir()
     done, client = mlflow_run(tmp_path, "-e", "resume", "-P", f"run={directory.name}", "-P", "training.steps=8")
