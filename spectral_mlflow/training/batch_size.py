@@ -145,21 +145,22 @@ def free_memory() -> int:
 class _Memory:
     """How far the memory of this process grows beyond what it was at first.
 
-    What an earlier trial has left with the allocator counts for the later ones, which use it again.
+    What an earlier trial has left with the allocator counts for the later ones, which use it again. Pages of files,
+    which are code most of all, do not: the system takes them back and reads them again as it likes.
     """
 
     def __init__(self) -> None:
         self._process = psutil.Process()
-        self._first = self._process.memory_info().rss
+        self._first = self._own()
 
     def growth(self, run: Callable[[], None]) -> int:
         """Bytes at the highest, looked at every millisecond while it runs."""
-        highest, done = self._process.memory_info().rss, threading.Event()
+        highest, done = self._own(), threading.Event()
 
         def watch() -> None:
             nonlocal highest
             while not done.wait(0.001):
-                highest = max(highest, self._process.memory_info().rss)
+                highest = max(highest, self._own())
 
         watcher = threading.Thread(target=watch)
         watcher.start()
@@ -169,3 +170,7 @@ class _Memory:
             done.set()
             watcher.join()
         return max(0, highest - self._first)
+
+    def _own(self) -> int:
+        memory = self._process.memory_info()
+        return int(memory.rss - getattr(memory, "shared", 0))  # Which only Linux tells.

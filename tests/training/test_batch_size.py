@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import mmap
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -70,6 +72,15 @@ def test_memory_of_a_step_is_seen() -> None:
     small, large = map(int, done.stdout.split())
     assert 0.8 * 64 * 2**20 < small < 1.5 * 64 * 2**20
     assert 0.8 * 256 * 2**20 < large < 1.5 * 256 * 2**20
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells them apart")
+def test_pages_of_files_are_not_memory_of_a_step(tmp_path: Path) -> None:
+    """They come and go with the memory that the machine has to spare."""
+    (tmp_path / "file").write_bytes(bytes(32 * 2**20))
+    memory = batch_size._Memory()
+    with (tmp_path / "file").open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        assert memory.growth(lambda: mapped.find(b"x")) < 8 * 2**20
 
 
 def test_memory_is_free_on_this_machine() -> None:
