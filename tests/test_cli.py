@@ -69,13 +69,13 @@ def mistakes(tmp_path: Path) -> Iterator[tuple[list[str], str]]:
 
 
 @pytest.mark.parametrize("number", range(16))
-def test_a_mistake_costs_nothing(tmp_path: Path, number: int) -> None:
+def test_a_mistake_costs_nothing(tmp_path: Path, number: int, capsys: pytest.CaptureFixture[str]) -> None:
     """One line on stderr, exit code 2, and no run directory."""
     arguments, message = list(mistakes(tmp_path))[number]
-    done = spectral("train", *arguments)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    (line,) = done.stderr.splitlines()
+    assert main(["train", *arguments]) == 2
+    output, errors = capsys.readouterr()
+    assert output == ""
+    (line,) = errors.splitlines()
     assert line.startswith("spectral: ")
     assert message in line
     assert not (tmp_path / "experiments").exists()
