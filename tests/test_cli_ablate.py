@@ -139,6 +139,9 @@ def test_a_cell_that_fails_is_named_with_its_log(home: Path, capsys: pytest.Capt
         (["full", "seeds", "--study", "a"], "several presets"),
         (["--grid", "lr"], "--grid: given 'lr'"),
         (["--grid", "lrr=1,2"], "unknown setting lrr"),
+        (["--grid", "lr=1e-3,0.001"], "cells 'lr=1e-3' and 'lr=0.001' have the same settings"),
+        (["--grid", "lr=1e-3", "--grid", "lr=2e-3"], "--grid: lr is given twice"),
+        (["--grid", "dataset.path=/a.txt,/b.txt"], "cell 'path=/a.txt': allowed"),
         (["--components", "wave"], "components: given"),
         (["full", "--steps", "many"], "training.steps: given 'many'"),
         (["--file", "none.toml"], "--file: none.toml cannot be read"),
@@ -146,7 +149,7 @@ def test_a_cell_that_fails_is_named_with_its_log(home: Path, capsys: pytest.Capt
         (["seeds", "--model", "wave"], "model.type: given for all cells"),
         (["components", "--training.optimizer", "RGD"], "training.optimizer: given for all cells"),
     ],
-    ids=range(15),
+    ids=range(18),
 )
 def test_a_mistake_is_told_before_any_work(
     home: Path, capsys: pytest.CaptureFixture[str], given: list[str], reason: str

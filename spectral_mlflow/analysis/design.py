@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,6 +25,7 @@ COMPONENTS: dict[str, Overrides] = {
     "rgd": {"training.optimizer": "RGD"},
     "qfe": {"training.loss": "QFE"},
 }
+SWITCHES = {name for component in COMPONENTS.values() for name in component}
 LAYERS = ("embedding", "attention", "feedforward")
 NONE, ALL = "none", "all"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
@@ -55,17 +57,16 @@ class Design:
         That cell is named after what it lacks, which a setting of all cells would belie.
         """
         own = {name for overrides in self.cells.values() for name in _by_full_name(overrides)}
-        switches = {name for component in COMPONENTS.values() for name in component}
-        return own | (switches if NONE in self.cells else set())
+        return own | (SWITCHES if NONE in self.cells else set())
 
     def plan(self) -> list[Cell]:
         """The runs, all cells of one seed before the next seed, so that an unfinished study is fair.
 
         Raises:
-            UserError: a setting that does not exist, or a value that is not allowed.
+            UserError: a setting that does not exist, a value that is not allowed, or two cells that are one.
         """
         shared = _by_full_name(self.settings)
-        found = []
+        found: list[Cell] = []
         for seed in self.seeds:
             for name, overrides in self.cells.items():
                 own = _by_full_name(overrides)
@@ -74,8 +75,25 @@ class Design:
                 given = {**shared, **own, "training.seed": seed}
                 given["name"] = f"{self.name}-{name}-seed{seed}".replace("+", "_").replace("=", "_")[:80]
                 config = build({key: as_text(value) for key, value in given.items()})
+                if config.training.auto_batch_size:
+                    raise UserError(
+                        "training.auto_batch_size: given true in a study, whose runs must see batches of one size; "
+                        "allowed: training.batch_size"
+                    )
                 found.append(Cell(self.name, name, seed, config))
+        _check_different(found[: len(self.cells)])
         return found
+
+
+def _check_different(cells: Iterable[Cell]) -> None:
+    """Refuse to train one configuration under two names."""
+    seen: dict[str, Cell] = {}
+    for cell in cells:
+        other = seen.setdefault(json.dumps({**cell.config.to_dict(), "name": ""}, sort_keys=True, default=str), cell)
+        if other is not cell:
+            raise UserError(
+                f"cells {other.name!r} and {cell.name!r} have the same settings; allowed: cells that differ"
+            )
 
 
 def combination(components: Iterable[str]) -> Overrides:
@@ -105,13 +123,19 @@ def factorial(components: Sequence[str] = tuple(COMPONENTS)) -> dict[str, Overri
     return {"+".join(names) or NONE: combination(names) for names in sorted(chosen, key=len)}
 
 
-def grid(axes: Mapping[str, Sequence[object]]) -> dict[str, Overrides]:
-    """Every combination of the values of some settings."""
+def grid(axes: Mapping[str, Sequence[object]]) -> Mapping[str, Overrides]:
+    """Every combination of the values of some settings.
+
+    Raises:
+        UserError: a setting given twice, or values that make no name of a cell.
+    """
+    if len(_by_full_name(axes)) < len(axes):
+        raise UserError(f"grid: given {', '.join(axes)}; allowed: each setting once")
     cells: dict[str, Overrides] = {}
     for values in product(*axes.values()):
         settings = dict(zip(axes, values, strict=True))
         cells["+".join(f"{name.rsplit('.', 1)[-1]}={as_text(value)}" for name, value in settings.items())] = settings
-    return cells
+    return _named(cells)
 
 
 # Nothing is drawn or written by the model: a study is about losses, and its runs are many.
@@ -166,10 +190,16 @@ def read(path: Path) -> Design:
     if len(given) != 1:
         raise UserError(f"--file: {path} has {' and '.join(given) or 'no cells'}; allowed: components, grid or cells")
     name, about = values.get("name", path.stem), values.get("about", f"as in {path.name}")
-    return Design(
+    settings = _table(values.get("settings", {}), "settings")
+    found = Design(
         check_name(str(name)), str(about), _cells(given[0], values[given[0]]),
-        {**_QUIET, **_table(values.get("settings", {}), "settings")}, check_seeds(values.get("seeds", [0, 1, 2])),
+        {**_QUIET, **settings}, check_seeds(values.get("seeds", [0, 1, 2])),
     )  # fmt: skip
+    # A cell may have another value than the rest; one that is named after what it lacks may not have that after all.
+    taken = found.varied if given[0] != "cells" else SWITCHES & found.varied if NONE in found.cells else set()
+    if clash := sorted(taken & _by_full_name(settings).keys()):
+        raise UserError(f"{clash[0]}: given for all cells, which differ in it; allowed: settings that they share")
+    return found
 
 
 def _cells(kind: str, value: Any) -> Mapping[str, Overrides]:
@@ -179,7 +209,7 @@ def _cells(kind: str, value: Any) -> Mapping[str, Overrides]:
         axes = _table(value, "grid")
         if not all(isinstance(values, list) and values for values in axes.values()):
             raise UserError('grid: allowed: a list of values for each setting, such as "training.lr" = [1e-3, 2e-3]')
-        return _named(grid(axes))
+        return grid(axes)
     return _named({name: _table(settings, f"cells.{name}") for name, settings in _table(value, "cells").items()})
 
 
@@ -218,5 +248,5 @@ def check_name(name: str) -> str:
     return name
 
 
-def _by_full_name(settings: Overrides) -> dict[str, object]:
+def _by_full_name(settings: Mapping[str, object]) -> dict[str, object]:
     return {full_name(name): value for name, value in settings.items()}

@@ -147,7 +147,9 @@ def _one(known: argparse.Namespace, preset: str) -> Design:
         name, equals, values = text.partition("=")
         if not (equals and values):
             raise UserError(f"--grid: given {text!r}; allowed: SETTING=VALUE,VALUE")
-        axes[name] = values.split(",")
+        if name in axes:
+            raise UserError(f"--grid: {name} is given twice; allowed: one list of its values, {name}=VALUE,VALUE")
+        axes[name] = [value.strip() for value in values.split(",")]
     return Design("ablation", "a grid of " + ", ".join(axes), design.grid(axes), settings)
 
 

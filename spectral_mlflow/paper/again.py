@@ -63,7 +63,13 @@ def state(request: Request, studies: Sequence[str | None], inputs: Iterable[Path
         "store": _store(request.tracking_uri, studies),
         "directories": _directories(request.experiments_dir),
         "inputs": manifest.stamps(inputs),
+        "styles": manifest.stamps(request.output_dir.glob("*.sty")),  # Of a conference, which the user puts there.
     }
+
+
+def sources(request: Request) -> list[str]:
+    """Digests of all that a build reads at one moment or another: it is whole only if they are the same at its end."""
+    return [fingerprint(request.tracking_uri), manifest.tree_digest(request.overrides), manifest.code_digest()]
 
 
 def _store(tracking_uri: str, studies: Sequence[str | None]) -> list[str]:

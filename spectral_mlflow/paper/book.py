@@ -20,7 +20,7 @@ from spectral_mlflow.paper.commands import make_run
 from spectral_mlflow.paper.fact import Fact, Missing, UnknownKeyError
 from spectral_mlflow.paper.facts import Cell, Facts, Run
 from spectral_mlflow.paper.keys import KEYS, plain
-from spectral_mlflow.paper.measures import MEASURES, REACHED, TESTED, reached
+from spectral_mlflow.paper.measures import MACHINE, MEASURES, OF_MACHINE, REACHED, TESTED, reached
 
 if TYPE_CHECKING:
     from spectral_mlflow.analysis.model_facts import Cost
@@ -114,7 +114,7 @@ class Book:
 
     def _compared(self, name: str, about: str, first: Cell, second: Cell) -> Test | None:
         measure, a, b = TESTED[about], self.values(about, first), self.values(about, second)
-        if not a or not b:
+        if not a or not b or (about in OF_MACHINE and self.machines):
             return None
         margin = measure.margin or 0.0
         if measure.relative:
@@ -125,6 +125,13 @@ class Book:
     def is_comparable(self) -> bool:
         """Whether there are runs of wave and standard that may be compared."""
         return len(self.facts.main) == len(MODELS) and not self.facts.refused
+
+    @cached_property
+    def machines(self) -> str:
+        """In what the machines of the main comparison differ; empty where they are alike."""
+        runs = [run for cell in self.facts.main.values() for run in cell.runs.values()]
+        found = {name: {str(run.machine.get(f"hardware.{name}")) for run in runs} for name in MACHINE}
+        return "; ".join(f"{name}: {', '.join(sorted(values))}" for name, values in found.items() if len(values) > 1)
 
     @cached_property
     def target(self) -> float | None:
@@ -207,6 +214,8 @@ class Book:
                 return self.lacking_cell("main", model)
         if self.facts.refused:
             return Missing(f"wave and standard are not compared: {self.facts.refused}")
+        if about in OF_MACHINE and self.machines:
+            return Missing(f"{TESTED[about].noun}: the runs are of different machines ({self.machines})")
         return Missing(f"{TESTED[about].noun}: not every run has {TESTED[about].query}")
 
     def _lacking_pair(self, cell: str, reference: str | None = None) -> Missing:

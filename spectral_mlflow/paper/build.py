@@ -156,7 +156,7 @@ class Build:
             if path.is_file():
                 one = self.render(kind)
                 wrong += [str(problem) for problem in one.problems]
-                wrong += differences(path.name, path.read_text(encoding="utf-8"), one.text)
+                wrong += differences(path.name, document.read(path), one.text)
         return list(dict.fromkeys(wrong))
 
     def _summary_differences(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from spectral_mlflow.analysis.ablation import WITHOUT
@@ -90,8 +91,15 @@ def verdict(test: Test, number: Number) -> str:
     said = f"The {noun} of {first} is **{test.outcome}** than that of {second} ({told})."
     if test.negligible:
         margin = f"{number('num', f'{test.name}.margin')} {unit}"
-        said += f" The whole interval lies within {margin}, so the difference is negligible."
+        within = f"$p$ {_equals(test.p_equivalence_holm)}{number('num', f'{test.name}.p_equivalence_holm')}"
+        said += f" Two one-sided tests place it within {margin} ({within}), so the difference is negligible."
     return said
+
+
+def named_instead(text: str, says: str) -> str | None:
+    """The outcome that the words of a claim name instead of theirs, if they do."""
+    named = [outcome for outcome in OUTCOMES if re.search(rf"\b{outcome}\b", text, re.IGNORECASE)]
+    return None if says in named else next(iter(named), None)
 
 
 def family_key(test: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 import jinja2
 from jinja2.sandbox import SandboxedEnvironment
 
+from spectral_mlflow.errors import UserError
 from spectral_mlflow.paper import prose
 from spectral_mlflow.paper.bibliography import Work
 from spectral_mlflow.paper.book import Book
@@ -95,7 +96,19 @@ def sections(kind: str, overrides: Path | None = None) -> list[Section]:
     found = {path.name: path for path in (TEMPLATES / kind).glob(f"*{SUFFIX}")}
     if overrides is not None:
         found |= {path.name: path for path in (overrides / kind).glob(f"*{SUFFIX}")}
-    return [Section(name, path.read_text(encoding="utf-8")) for name, path in sorted(found.items())]
+    return [Section(name, read(path)) for name, path in sorted(found.items())]
+
+
+def read(path: Path) -> str:
+    """The text of a file that somebody may have written by hand.
+
+    Raises:
+        UserError: it is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as failure:
+        raise UserError(f"{path}: {failure.reason} at byte {failure.start}; allowed: text in UTF-8") from None
 
 
 def render(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from spectral_mlflow.errors import UserError
 from spectral_mlflow.paper import again, ledger, manifest, summary
@@ -27,6 +28,7 @@ def publish(request: Request, *, accept: bool = False) -> Done:
         UserError: the store cannot be read, or the folder cannot be written.
     """
     before = manifest.read(request.output_dir)
+    begun = again.sources(request)
     build = Build(request)
     there = set(request.output_dir.glob("*.md"))
     rendered, figures = build.write(request.kinds, accept=accept)
@@ -41,7 +43,7 @@ def publish(request: Request, *, accept: bool = False) -> Done:
     warnings = [f"missing: {gap}" for gap in _gaps(rendered)] + notices
     done = Done([str(path) for path in [*shown, *paths]], warnings)
     kept = [request.output_dir / name for name in (ledger.NAME, summary.NAME)]
-    _remember(build, press, done, [*documents, *figures, *kept])
+    _remember(build, press, done, [*documents, *figures, *kept], begun)
     return done
 
 
@@ -67,8 +69,8 @@ def _gaps(rendered: Iterable[Rendered]) -> list[str]:
     return list(dict.fromkeys(str(gap) for one in rendered for gap in one.gaps))
 
 
-def _remember(build: Build, press: Press, done: Done, written: list[Path]) -> None:
-    """Write the manifest."""
+def _remember(build: Build, press: Press, done: Done, written: list[Path], begun: list[str]) -> None:
+    """Write the manifest; without a state, so that the next build starts anew, if something has changed meanwhile."""
     folder, facts = build.request.output_dir, build.facts
     studies = [name for name, cells in ((facts.study, facts.main), (facts.ablation_study, facts.ablation)) if cells]
     inputs = [
@@ -79,8 +81,9 @@ def _remember(build: Build, press: Press, done: Done, written: list[Path]) -> No
         for part in ("config.json", "checkpoints", "visualizations/data")
     ]
     made = {file: digest for one in press.made.values() for file, digest in one["files"].items()}
-    content = {
-        "state": again.state(build.request, studies or [None], inputs),
+    state = again.state(build.request, studies or [None], inputs)
+    content: dict[str, Any] = {
+        "state": state if again.sources(build.request) == begun else None,
         "studies": studies or [None],
         "inputs": [str(path) for path in inputs],
         "paths": list(done.paths),

@@ -112,9 +112,9 @@ def _of_test(book: Book, key: str, group: str, about: str, what: str, part: str 
     if what == "difference":
         return fact if part is None else _end(fact, test.difference, part)
     if what in ("percent", "ratio"):
-        first, second = (
-            estimate(list(book.values(about if group == "main" else "val_loss", c).values())).mean for c in cells
-        )
+        # Of a paired test the seeds that both have: the other ones may be easier, or harder.
+        values = [book.values(about if group == "main" else "val_loss", cell) for cell in cells]
+        first, second = (estimate([v for s, v in of.items() if s in (test.seeds or of)]).mean for of in values)
         if what == "ratio":
             return Fact(key, first / second, "times", runs, f"{measure.query}: ratio of the means")
         return Fact(key, 100 * (first - second) / second, "percent", runs, f"{measure.query}: difference of the means")

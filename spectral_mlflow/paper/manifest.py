@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -83,8 +84,9 @@ def stamps(paths: Iterable[Path]) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
     for path in paths:
         for place in _files(path):
-            stat = place.stat()
-            found[str(place)] = [stat.st_size, stat.st_mtime_ns]
+            with suppress(FileNotFoundError):  # A link to what the user has deleted.
+                stat = place.stat()
+                found[str(place)] = [stat.st_size, stat.st_mtime_ns]
     return found
 
 

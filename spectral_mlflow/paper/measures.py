@@ -184,6 +184,9 @@ REACHED = {
 
 
 ALL = MEASURES | REACHED
+# Say as much of the machine as of the model.
+OF_MACHINE = ("tokens_per_sec", "step_ms", "seconds", "peak_memory_mb", "seconds_to_target")
+MACHINE = ("device", "precision", "threads", "cpu_model", "gpu_model")
 TESTED = {name: measure for name, measure in ALL.items() if measure.margin is not None}
 
 

@@ -18,6 +18,8 @@ CODE = (
     "paper/latex.py",
     "paper/html.py",
     "paper/tools.py",
+    "paper/characters.py",
+    "paper/bibliography.py",
     "paper/templates",
     "paper/references.bib",
 )
@@ -74,8 +76,8 @@ class Press:
         return paths, notices
 
     def _source(self, rendered: Rendered, figures: Iterable[Path]) -> str:
-        made = hashlib.sha256(rendered.text.encode() + manifest.code_digest(CODE).encode())
-        for name, digest in manifest.outputs(self.folder, figures).items():
+        made = hashlib.sha256(f"{rendered.text}{manifest.code_digest(CODE)}{manifest.tools()}".encode())
+        for name, digest in manifest.outputs(self.folder, [*figures, *self.folder.glob("*.sty")]).items():
             made.update(f"{name} {digest}\0".encode())
         return made.hexdigest()
 

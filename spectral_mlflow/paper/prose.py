@@ -28,17 +28,18 @@ _WORDS = (
     "|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundreds?|thousands?|millions?|billions?|dozens?"
 )
 # "Five random seeds" counts seeds; "two models over seeds" does not.
-_BETWEEN = r"(?:[ -](?!(?:over|of|in|with|per|and|on|for|at|by)\b)\w+){0,2}?"
-_NUMBER_WORD = re.compile(rf"\b(?:{_WORDS})\b{_BETWEEN} (?:{_NOUNS})\b", re.IGNORECASE)
+_BETWEEN = r"(?:[\s-]+(?!(?:over|of|in|with|per|and|on|for|at|by)\b)\w+){0,2}?"
+_NUMBER_WORD = re.compile(rf"\b(?:{_WORDS})\b{_BETWEEN}\s+(?:{_NOUNS})\b", re.IGNORECASE)
 
 VERDICTS = re.compile(
-    r"\b(?:better|worse|best|worst|lower|higher|smaller|larger|greater|fewer|faster|slower|quicker|shorter|longer|cheaper"
-    r"|stronger|weaker|improv(?:es?|ed|ing|ements?)|outperform\w*|beat(?:s|en|ing)?|superior\w*|inferior\w*"
+    r"\b(?:better|worse|best|worst|(?:low|high|small|larg|great|few|fast|slow|quick|short|long|cheap|strong|weak)(?:er|est)"
+    r"|sooner|lowers|lowered|surpass\w*|underperform\w*|(?:below|above)\s+(?:that|those|what|the\s+loss)"
+    r"|improv(?:es?|ed|ing|ements?)|outperform\w*|beat(?:s|en|ing)?|superior\w*|inferior\w*"
     r"|reduc(?:es?|ed|ing|tions?)|increas(?:es?|ed|ing)|decreas(?:es?|ed|ing)|exceed\w*|win(?:s|ning)?|won|los(?:es|ing|t)"
     r"|gain(?:s|ed)?|degrad\w+|hurt(?:s|ing)?|harm(?:s|ed|ful)?|help(?:s|ed|ful)?|benefit\w*|significan\w+|advantage\w*"
-    r"|disadvantage\w*|(?:more|less) (?:accurate|efficient|stable|parameters|memory|time)|on par|comparable"
-    r"|equivalent to"
-    r"|as (?:good|well|fast|strong) as|(?:same|similar|equal) loss\w*|twice as|half the|no difference)\b",
+    r"|disadvantage\w*|(?:more|less)\s+(?:accurate|efficient|stable|parameters|memory|time)|on\s+par|comparable"
+    r"|equivalent\s+to"
+    r"|as\s+(?:good|well|fast|strong)\s+as|(?:same|similar|equal)\s+loss\w*|twice\s+as|half\s+the|no\s+difference)\b",
     re.IGNORECASE,
 )
 # Names of measures, in which such a word compares nothing.
@@ -47,25 +48,29 @@ _NAMES = re.compile(
 )
 _SUBJECTS = re.compile(
     r"\b(?:waves?|wave-based|standard|models?|baselines?|RGD|AdamW|QFE|cross-entropy|GELU|embeddings?|attention|interference"
-    r"|feed-?forward|components?|variants?|cells?|architectures?|networks?|both|either|neither|optimi[sz]ers?|it|they)\b",
+    r"|feed-?forward|components?|variants?|cells?|architectures?|networks?|both|either|neither|optimi[sz]ers?"
+    r"|it|its|they|their|former|latter|loss|losses|perplexity)\b",
     re.IGNORECASE,
 )
 
 _FREE = re.compile(
     r"""
     ^[ \t]*(?P<fence>```+|~~~+).*?^[ \t]*(?P=fence)[`~]*[ \t]*$   # code
-    | <!--.*?--> | <[^<>\n]+>                                      # tags of HTML
-    | (?P<ticks>`+)(?!`).+?(?<!`)(?P=ticks)(?!`)                   # code in a line
+    | <!--.*?--> | </?[A-Za-z][^<>\n]*>                                   # tags of HTML
+    | (?P<ticks>`+)(?!`)(?!\s*[-+]?\d[\d.,]*\s*`)(?:(?!\n\s*\n).)+?(?<!`)(?P=ticks)(?!`)  # code in a line, no number
     | \$\$.*?\$\$                                                  # displayed mathematics
     | (?<=\])\([^()\s]*\)                                          # targets of links
-    | ^\#{1,6}[ ]+(?:Appendix[ ])?[A-Z\d]+(?:\.\d+)*\.?(?=[ ])     # numbers of headings
-    | ^[ \t]*\d+[.)](?=[ ])                                        # numbers of lists
+    | ^\#{1,6}[ ]+(?:(?:Appendix|Part)[ ])?(?:[A-Z]|\d\d?)(?:\.\d\d?)*\.?(?=[ ]+[A-Z\W])  # numbers of headings
+    | ^[ \t]*\d\d?[.)](?=[ ])                                     # numbers of lists
     | &[A-Za-z]+;
     """,
     re.MULTILINE | re.DOTALL | re.VERBOSE,
 )
 _MATH = re.compile(r"(?<![\\$])\$(?![\s$])((?:\\.|[^$\\])+?)(?<![\s\\])\$(?!\d)", re.DOTALL)
 _VALUE = re.compile(r"(?=.*(?:\d\d|\d[.,]\d))[\d.,\s\\%~=<>+:-]+", re.DOTALL)
+# A quantity that is said to have a value of more than one digit.
+_EQUALS = re.compile(r"(?:[=<>]|\\(?:approx|sim|leq?|geq?)\b)\s*[-+]?\s*(?:\d\d|\d*[.,]\d)")
+_EMPHASIS = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
 _NUMBER = r"(?:[A-Z]|\d+)(?:\.\d+)*"
 _PLACE = re.compile(rf"\b(?:Sections?|Appendix|Appendices|Parts?) ({_NUMBER}(?:(?:, | and | to ){_NUMBER})*)\b")
 _HEADING = re.compile(r"^#{1,6}[ ]+(?:(?:Appendix|Part) )?([A-Z]|[A-Z]?\d*(?:\.?\d+)*)\.?(?= )", re.MULTILINE)
@@ -131,7 +136,7 @@ def _numbers(page: Page, typed: str, known: frozenset[str]) -> Iterator[Problem]
                 yield page.problem(place.start(), f"there is no section {number}")
     rest = _PLACE.sub(_blanks, typed)
     for math in _MATH.finditer(rest):
-        if _VALUE.fullmatch(math[1]):
+        if _VALUE.fullmatch(math[1]) or _EQUALS.search(math[1]):
             yield page.problem(math.start(), f"a bare number {math[0]} as mathematics; use num()")
     rest = _MATH.sub(_blanks, rest)
     for found in re.finditer(r"\d(?:[\d.,:/]*\d)?", rest):
@@ -144,13 +149,15 @@ def _numbers(page: Page, typed: str, known: frozenset[str]) -> Iterator[Problem]
 
 
 def _verdicts(page: Page, typed: str) -> Iterator[Problem]:
-    typed = _NAMES.sub(_blanks, _MATH.sub(_blanks, typed))
+    typed = _NAMES.sub(_blanks, _MATH.sub(_blanks, _EMPHASIS.sub(" ", typed)))
+    said = _EMPHASIS.sub(" ", page.text)
     sentences = Sentences(page.text)
     for start, end in sentences.places:
         for word in VERDICTS.finditer(typed, start, end):
-            if _SUBJECTS.search(page.text, start, end):
+            if _SUBJECTS.search(said, start, end):
+                verdict = " ".join(word[0].split())
                 yield page.problem(
-                    word.start(), f"the verdict {word[0]!r} is bound to no test; use claim() or verdict()"
+                    word.start(), f"the verdict {verdict!r} is bound to no test; use claim() or verdict()"
                 )
 
 

@@ -87,7 +87,8 @@ class Writer:
         numbering = self.numbering
         return {
             "num": self.num, "magnitude": self.magnitude, "est": self.est, "value": self.value, "has": self.has,
-            "outcome": self.outcome, "negligible": self.negligible, "claim": self.claim, "verdict": self.verdict,
+            "outcome": self.outcome, "negligible": self.negligible, "one_machine": self.one_machine,
+            "claim": self.claim, "verdict": self.verdict,
             "plainly": self.plainly, "figure": self.figure, "table": self.table, "cite": self.cite,
             "citet": self.citet, "references": self.references, "code": self.code, "gap_list": self.gap_list,
             "equation": self._safe(numbering.equation), "eqref": self._safe(numbering.eqref),
@@ -178,6 +179,10 @@ class Writer:
         found = self._test(test)
         return found is not None and found.negligible
 
+    def one_machine(self) -> bool:
+        """Whether all runs of the main comparison are of machines of one kind."""
+        return not self.book.machines
+
     def claim(self, test: str, says: str, text: str | None = None) -> str:
         """A statement that holds only if a test says so."""
         if says not in claims.OUTCOMES:
@@ -191,6 +196,8 @@ class Writer:
             return self.holder.hold(
                 words, note=Fault(f"the claim that {test} is {says} is wrong: it is {found.outcome}")
             )
+        if other := claims.named_instead(words, says):
+            return self.holder.hold(words, note=Fault(f"the claim that {test} is {says} is worded as {other}"))
         return self.holder.hold(words, digits=text is None, note=Claimed(test, says))
 
     def verdict(self, test: str) -> str:

@@ -92,8 +92,16 @@ def test_a_file_has_a_grid(tmp_path: Path) -> None:
         ("[settings.training]\nlr = {a = [1]}\n[cells.a]", "training: given one value"),
         ("[cells.a]\nlr = {b = [1]}", "training.lr: given"),
         ("[grid]\nseed = [1, 2]", "training.seed: given in a study"),
+        ("[grid]\nlr = [1e-3]\n'training.lr' = [2e-3]", "each setting once"),
+        ("[cells.a]\nlr = 1e-3\n[cells.b]\nlr = '0.001'", "cells 'a' and 'b' have the same settings"),
+        ("[settings]\n'training.optimizer' = 'RGD'\n[cells.none]\n[cells.b]\nlr = 1", "training.optimizer: given for"),
+        (
+            "components = ['embedding', 'rgd']\n[settings]\n'training.optimizer' = 'RGD'",
+            "training.optimizer: given for",
+        ),
+        ("[settings]\n'training.auto_batch_size' = true\n[cells.a]", "allowed: training.batch_size"),
     ],
-    ids=range(13),
+    ids=range(18),
 )
 def test_a_file_that_is_no_design_is_refused(tmp_path: Path, text: str, reason: str) -> None:
     """In one line that says what is allowed."""

@@ -11,7 +11,10 @@ from tracking_store import TrackingStore, falling
 
 from spectral_mlflow.analysis.statistics import estimate
 from spectral_mlflow.errors import UserError
+from spectral_mlflow.paper import manifest
+from spectral_mlflow.paper.build import Build
 from spectral_mlflow.paper.generator import INTUITIVE, TECHNICAL, PaperGenerator
+from spectral_mlflow.paper.request import Request
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +68,23 @@ def test_runs_of_different_data_are_not_compared(store: TrackingStore, tmp_path:
     text = Path(generator.generate_technical_paper()).read_text()
     assert "2.4000" in text
     assert "**lower**" not in text
+
+
+def test_a_share_is_of_the_seeds_that_were_paired(store: TrackingStore, tmp_path: Path) -> None:
+    """A seed that only one model has counts in its mean, and not in the difference nor in its share."""
+    add_main(store, [2.3, 2.31, 3.9], [2.4, 2.42])
+    book = Build(Request(tmp_path, store.uri)).book
+    difference, percent, ratio = (book.fact(f"main.val_loss.{what}") for what in ("difference", "percent", "ratio"))
+    assert difference.value == pytest.approx(-0.105)
+    assert percent.value == pytest.approx(100 * -0.105 / 2.41)
+    assert ratio.value == pytest.approx(2.305 / 2.41)
+
+
+def test_links_to_deleted_checkpoints_do_not_matter(tmp_path: Path) -> None:
+    """Whoever needs room deletes checkpoints; what points to them stays."""
+    (tmp_path / "checkpoint_latest.pt").symlink_to("checkpoint_step_9.pt")
+    (tmp_path / "config.json").write_text("{}")
+    assert list(manifest.stamps([tmp_path])) == [str(tmp_path / "config.json")]
 
 
 def test_runs_that_are_asked_for_must_be_there(store: TrackingStore, tmp_path: Path) -> None:

@@ -8,12 +8,13 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from study_store import add_main
 from tracking_store import TrackingStore
 
-from spectral_mlflow.paper import document
+from spectral_mlflow.paper import document, edition
 
 Paper = Callable[..., tuple[int, str, str]]
 
@@ -68,6 +69,15 @@ def built(folder: Path) -> str:
         ('The loss {{ claim("main.val_loss", "lower", "is lower than that of the other") }}.', "is wrong: it is"),
         ('The wave model has {{ num("main.wave.vall_loss") }}.', "there is no key 'main.wave.vall_loss'"),
         ('It is {{ claim("main.val_loss", "undecided", "open after 12 tries") }}.', "a bare number 12"),
+        (
+            'It is {{ claim("main.val_loss", "undecided", "higher than the other") }}.',
+            "is undecided is worded as higher",
+        ),
+        ("The wave model is _better_ than the other.", "the verdict 'better' is bound to no test"),
+        ("The wave model has the lowest loss.", "the verdict 'lowest' is bound to no test"),
+        ("A test gave $p = 0.012$.", "a bare number $p = 0.012$ as mathematics"),
+        ("That p < 0.001 and an effect > zero.", "a bare number 0.001"),
+        ("A loss of `1.43` nats.", "a bare number 1.43"),
         ("As {{ ref('fig', 'nothing') }} shows.", "the document has no fig nothing"),
         ("See {{ nothing }}.", "'nothing' is undefined"),
         ("See Section 7.", "there is no section 7"),
@@ -191,6 +201,58 @@ def test_an_override_replaces_a_section(write: Callable[..., tuple[int, str, str
     code, _, err = write("{{ num.__func__.__globals__ }}")
     assert code == 1
     assert "unsafe" in err
+
+
+def test_a_section_that_is_no_utf_8(write: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    """One line names the file and what is allowed."""
+    write()
+    (tmp_path / "out" / "sections" / "technical" / "02_more.md.j2").write_bytes("caf\xe9".encode("latin-1"))
+    code, _, err = write()
+    assert code == 2
+    assert "02_more.md.j2: unexpected end of data at byte 3; allowed: text in UTF-8" in err
+
+
+def test_costs_on_different_machines_are_not_compared(
+    write: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    """They say as much of the machines; losses are compared all the same."""
+    with sqlite3.connect(tmp_path / "mlflow.db") as store:
+        one = "SELECT MIN(run_uuid) FROM params"
+        store.execute(f"UPDATE params SET value = 'cuda' WHERE key = 'hardware.device' AND run_uuid = ({one})")  # noqa: S608
+    store.close()
+    code, _, err = write(
+        '# A\n\n{{ verdict("main.val_loss") }}\n\n{{ num("main.step_ms.ratio") }} {{ one_machine() }}\n'
+    )
+    assert code == 0
+    assert "time of a step: the runs are of different machines (device: cpu, cuda)" in err
+    assert "**undecided**" in built(tmp_path)
+    assert "False" in built(tmp_path)
+
+
+def test_what_changes_during_a_build_is_in_the_next(
+    write: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A build that read one thing before a change and another after it is not taken for the newest."""
+
+    class Disturbed(edition.Build):
+        def write(self, *args: Any, **options: Any) -> Any:
+            done = super().write(*args, **options)
+            (tmp_path / "out" / "sections" / "technical" / "02_more.md.j2").write_text("More.\n")
+            return done
+
+    with monkeypatch.context() as during:
+        during.setattr(edition, "Build", Disturbed)
+        assert write()[0] == 0
+    assert "nothing changed" not in write()[2]
+    assert "More." in built(tmp_path)
+    assert "nothing changed" in write()[2]
+
+
+def test_a_style_that_is_put_there_is_a_change(write: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    """As the notice about a missing one of a conference asks for."""
+    write()
+    (tmp_path / "out" / "neurips_2026.sty").write_text("% A style\n")
+    assert "nothing changed" not in write()[2]
 
 
 def test_missing_facts_are_boxes_and_gaps(write: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
