@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -196,9 +196,8 @@ def read(path: Path) -> Design:
         {**_QUIET, **settings}, check_seeds(values.get("seeds", [0, 1, 2])),
     )  # fmt: skip
     # A cell may have another value than the rest; one that is named after what it lacks may not have that after all.
-    taken = found.varied if given[0] != "cells" else SWITCHES & found.varied if NONE in found.cells else set()
-    if clash := sorted(taken & _by_full_name(settings).keys()):
-        raise UserError(f"{clash[0]}: given for all cells, which differ in it; allowed: settings that they share")
+    own = SWITCHES if NONE in found.cells else set()
+    check_shared(_by_full_name(settings), own if given[0] == "cells" else found.varied)
     return found
 
 
@@ -231,6 +230,13 @@ def check_components(names: object) -> list[str]:
     if not isinstance(names, list) or not names or not all(name in list(COMPONENTS) for name in names):
         raise UserError(f"components: given {names!r}; allowed: some of {', '.join(COMPONENTS)}")
     return [name for name in COMPONENTS if name in names]
+
+
+def check_shared(settings: Iterable[str], varied: Collection[str]) -> None:
+    """Raise a UserError if a setting of all cells is one in which they differ."""
+    for name in settings:
+        if name in varied:
+            raise UserError(f"{name}: given for all cells, which differ in it; allowed: settings that they share")
 
 
 def check_seeds(seeds: object) -> list[int]:

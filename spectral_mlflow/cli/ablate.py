@@ -127,8 +127,7 @@ def _check_settings(made: Design, settings: Mapping[str, str]) -> None:
     for name in settings:
         if name in ("training.seed", "name"):
             raise UserError(f"{name}: given for a study, which sets it for each run; allowed: --seeds, --study")
-        if name in made.varied:
-            raise UserError(f"{name}: given for all cells, which differ in it; allowed: settings that they share")
+    design.check_shared(settings, made.varied)
 
 
 def _one(known: argparse.Namespace, preset: str) -> Design:

@@ -56,11 +56,10 @@ def state(request: Request, studies: Sequence[str | None], inputs: Iterable[Path
     options = {name: str(value) for name, value in vars(request).items()}
     return {
         "options": options,
-        "code": manifest.code_digest(),
         "tools": manifest.tools() | {"pandoc": os.environ.get("PYPANDOC_PANDOC", "")},
         "commit": git("rev-parse", "HEAD", folder=manifest.PACKAGE),
-        "overrides": manifest.tree_digest(request.overrides),
-        "store": _store(request.tracking_uri, studies),
+        "sources": sources(request),
+        "histories": _histories(request.tracking_uri, studies),
         "directories": _directories(request.experiments_dir),
         "inputs": manifest.stamps(inputs),
         "styles": manifest.stamps(request.output_dir.glob("*.sty")),  # Of a conference, which the user puts there.
@@ -72,13 +71,12 @@ def sources(request: Request) -> list[str]:
     return [fingerprint(request.tracking_uri), manifest.tree_digest(request.overrides), manifest.code_digest()]
 
 
-def _store(tracking_uri: str, studies: Sequence[str | None]) -> list[str]:
-    """Digests of what is read: all runs, and the histories of those that the documents are about."""
+def _histories(tracking_uri: str, studies: Sequence[str | None]) -> list[str]:
+    """Digests of the histories of the runs that the documents are about."""
     if None in studies:
         return [fingerprint(tracking_uri, keys=HISTORIES)]
     named = sorted({study for study in studies if study is not None})
-    histories = [fingerprint(tracking_uri, tags={"spectral.study": study}, keys=HISTORIES) for study in named]
-    return [fingerprint(tracking_uri), *histories]
+    return [fingerprint(tracking_uri, tags={"spectral.study": study}, keys=HISTORIES) for study in named]
 
 
 def _directories(folder: Path | None) -> list[str]:

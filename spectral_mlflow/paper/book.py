@@ -114,7 +114,7 @@ class Book:
 
     def _compared(self, name: str, about: str, first: Cell, second: Cell) -> Test | None:
         measure, a, b = TESTED[about], self.values(about, first), self.values(about, second)
-        if not a or not b or (about in OF_MACHINE and self.machines):
+        if not a or not b or self._mixed(about):
             return None
         margin = measure.margin or 0.0
         if measure.relative:
@@ -132,6 +132,9 @@ class Book:
         runs = [run for cell in self.facts.main.values() for run in cell.runs.values()]
         found = {name: {str(run.machine.get(f"hardware.{name}")) for run in runs} for name in MACHINE}
         return "; ".join(f"{name}: {', '.join(sorted(values))}" for name, values in found.items() if len(values) > 1)
+
+    def _mixed(self, about: str) -> str:
+        return self.machines if about in OF_MACHINE else ""
 
     @cached_property
     def target(self) -> float | None:
@@ -214,8 +217,8 @@ class Book:
                 return self.lacking_cell("main", model)
         if self.facts.refused:
             return Missing(f"wave and standard are not compared: {self.facts.refused}")
-        if about in OF_MACHINE and self.machines:
-            return Missing(f"{TESTED[about].noun}: the runs are of different machines ({self.machines})")
+        if mixed := self._mixed(about):
+            return Missing(f"{TESTED[about].noun}: the runs are of different machines ({mixed})")
         return Missing(f"{TESTED[about].noun}: not every run has {TESTED[about].query}")
 
     def _lacking_pair(self, cell: str, reference: str | None = None) -> Missing:

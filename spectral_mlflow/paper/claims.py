@@ -83,17 +83,22 @@ def verdict(test: Test, number: Number) -> str:
             f"{said} A true difference of {seen} would be found with a probability of {number('num', 'stats.power')} %."
         )
     if test.outcome == "equivalent":
-        margin = f"{number('num', f'{test.name}.margin')} {unit}"
+        margin, within = _equivalence(test, unit, number)
         return (
             f"In {noun}, {first} and {second} are **equivalent** within a margin of {margin} ({told}; two one-sided "
-            f"tests, $p$ {_equals(test.p_equivalence_holm)}{number('num', f'{test.name}.p_equivalence_holm')})."
+            f"tests, {within})."
         )
     said = f"The {noun} of {first} is **{test.outcome}** than that of {second} ({told})."
     if test.negligible:
-        margin = f"{number('num', f'{test.name}.margin')} {unit}"
-        within = f"$p$ {_equals(test.p_equivalence_holm)}{number('num', f'{test.name}.p_equivalence_holm')}"
+        margin, within = _equivalence(test, unit, number)
         said += f" Two one-sided tests place it within {margin} ({within}), so the difference is negligible."
     return said
+
+
+def _equivalence(test: Test, unit: str, number: Number) -> tuple[str, str]:
+    """The margin, and the p of the two one-sided tests that place the difference within it."""
+    margin = f"{number('num', f'{test.name}.margin')} {unit}"
+    return margin, f"$p$ {_equals(test.p_equivalence_holm)}{number('num', f'{test.name}.p_equivalence_holm')}"
 
 
 def named_instead(text: str, says: str) -> str | None:

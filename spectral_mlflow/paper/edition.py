@@ -83,7 +83,7 @@ def _remember(build: Build, press: Press, done: Done, written: list[Path], begun
     made = {file: digest for one in press.made.values() for file, digest in one["files"].items()}
     state = again.state(build.request, studies or [None], inputs)
     content: dict[str, Any] = {
-        "state": state if again.sources(build.request) == begun else None,
+        "state": state if state["sources"] == begun else None,
         "studies": studies or [None],
         "inputs": [str(path) for path in inputs],
         "paths": list(done.paths),

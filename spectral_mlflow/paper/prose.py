@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from spectral_mlflow.paper.held import Span
-from spectral_mlflow.paper.sentences import Sentences
+from spectral_mlflow.paper.sentences import TAG, Sentences
 
 # Numbers that are no results, each with the reason why it may be typed.
 CONSTANTS: dict[str, str] = {
@@ -54,13 +54,13 @@ _SUBJECTS = re.compile(
 )
 
 _FREE = re.compile(
-    r"""
+    rf"""
     ^[ \t]*(?P<fence>```+|~~~+).*?^[ \t]*(?P=fence)[`~]*[ \t]*$   # code
-    | <!--.*?--> | </?[A-Za-z][^<>\n]*>                                   # tags of HTML
+    | {TAG}                                                        # tags of HTML
     | (?P<ticks>`+)(?!`)(?!\s*[-+]?\d[\d.,]*\s*`)(?:(?!\n\s*\n).)+?(?<!`)(?P=ticks)(?!`)  # code in a line, no number
     | \$\$.*?\$\$                                                  # displayed mathematics
     | (?<=\])\([^()\s]*\)                                          # targets of links
-    | ^\#{1,6}[ ]+(?:(?:Appendix|Part)[ ])?(?:[A-Z]|\d\d?)(?:\.\d\d?)*\.?(?=[ ]+[A-Z\W])  # numbers of headings
+    | ^\#{{1,6}}[ ]+(?:Appendix[ ])?(?:[A-Z]|\d\d?)(?:\.\d\d?)*\.?(?=[ ]+[A-Z\W])  # numbers of headings
     | ^[ \t]*\d\d?[.)](?=[ ])                                     # numbers of lists
     | &[A-Za-z]+;
     """,

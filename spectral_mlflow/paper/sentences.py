@@ -12,7 +12,8 @@ _END = re.compile(r"[.!?][\"')\]*_\u201d\u2019]*(?=\s+[\"'(\[*_\u201c\u2018]*[A-
 # A heading, a list's item, a table's row and a quotation begin a block of their own.
 _BLOCK = re.compile(r"^\s*(?:#{1,6}\s|[-*+]\s|\d+[.)]\s|\||>|!\[)")
 _FENCE = re.compile(r"^\s*(```+|~~~+)")
-_CLUTTER = re.compile(r"<!--.*?-->|</?[A-Za-z][^<>\n]*>|^[\s>]*(?:#{1,6}\s+|[-*+]\s+|\d+[.)]\s+)?")
+TAG = r"<!--.*?-->|</?[A-Za-z][^<>\n]*>"  # Of HTML: a sign of less or more is none.
+_CLUTTER = re.compile(TAG + r"|^[\s>]*(?:#{1,6}\s+|[-*+]\s+|\d+[.)]\s+)?")
 
 
 class Sentences:
